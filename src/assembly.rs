@@ -1,4 +1,4 @@
-//! How a [`Config`] becomes an engine that has the relay's endpoints and the pages of the admin
+//! Turns a [`Config`] into an engine with the relay's endpoints and the pages of the admin
 //! listener.
 
 mod nostr;
@@ -27,23 +27,23 @@ use crate::relay::push::{Push, PushApi, PushSettings};
 use crate::relay::signpost::Signpost;
 use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
 
-/// How the limit on open files is raised.
+/// Instructions to raise the limit on open files.
 const RAISE_FILES: &str = "ulimit -n 65536 in the shell that starts it, LimitNOFILE= of the unit, \
                            --ulimit nofile= of the container";
 
-/// A relay with room for fewer connections than this says so when it starts.
+/// A relay with capacity for fewer connections than this warns when it starts.
 const FEW_CONNECTIONS: usize = 100;
 
-/// Why a config makes no engine.
+/// The reason why no engine can be built from a config.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A path that cannot be used; a checked config has none.
+    /// A path cannot be used; a checked config has no such path.
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// A file that the config names cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The process may open too few files to serve anybody.
+    /// The process may open too few files for a single connection.
     #[error(
         "{shards} shards need at least {needed} open files, and the limit is {files_max}: raise it \
          ({RAISE_FILES}), or run fewer shards"
@@ -53,13 +53,13 @@ pub enum BuildError {
         shards: usize,
         /// The limit on open files.
         files_max: usize,
-        /// The smallest that would do.
+        /// The smallest sufficient limit.
         needed: usize,
     },
 }
 
-/// The engine that `config` describes, ready to be started. `files_max` is the limit on open files:
-/// it bounds the connections, and where the limit on them is automatic, that follows from it.
+/// The engine that `config` describes, ready to be started. `files_max` is the limit on open files,
+/// which bounds the connections; an automatic limit on connections is derived from it.
 ///
 /// # Errors
 ///
@@ -138,10 +138,10 @@ pub fn builder_with_link(
     Ok(builder)
 }
 
-/// An endpoint that was added, and what the pages tell about its kind.
+/// An endpoint that was added, and the data of its kind that the pages show.
 struct Added {
     id: EndpointId,
-    /// If they have names.
+    /// Its users, if they have names.
     users: Option<Arc<users::Users>>,
     nostr: Option<Arc<NostrStats>>,
 }
@@ -194,7 +194,7 @@ fn add_endpoint(
     id.into()
 }
 
-/// Who is told the names of an endpoint's users.
+/// The names of an endpoint's users, and the pages that may show them.
 fn listed_users(
     config: &Config,
     name: &str,
@@ -204,8 +204,8 @@ fn listed_users(
     if config.health.users == Some(true) && config.needs_auth(endpoint) {
         tracing::warn!(
             endpoint = name,
-            "health.users is true: /health names its users to anybody, although it takes a key or \
-             a token to come in; auto does not"
+            "health.users is true: /health shows the names of its users to everyone, although the \
+             endpoint requires a key or a token; auto hides them"
         );
     }
     admin::ListedUsers {
@@ -258,7 +258,7 @@ fn connects_per_ip(config: &ConnectsConfig) -> Option<TokenRate> {
     Some(TokenRate::new(rate, burst))
 }
 
-/// What a relay with this config and so many shards has open beside its connections.
+/// The files that a relay with this config and so many shards needs in addition to its connections.
 pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
     let listeners = listeners(config);
     let is_shared = |each: &&Listen| matches!(each.address, ListenAddress::Tcp(_));
@@ -274,7 +274,7 @@ pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
     }
 }
 
-/// How many connections the limit on open files allows, which has to be one at least.
+/// The connections that the limit on open files allows, which must be at least one.
 fn checked_budget(config: &Config, files_max: usize) -> Result<FileBudget, BuildError> {
     let shards = shards(config);
     let needs = file_needs(config, shards);
@@ -296,8 +296,8 @@ fn checked_budget(config: &Config, files_max: usize) -> Result<FileBudget, Build
             allowed,
             files_max,
             needed,
-            "the limit on open files is too small for limits.connections: fewer are let in; raise \
-             it ({RAISE_FILES})"
+            "the limit on open files is too small for limits.connections: fewer are accepted; \
+             raise it ({RAISE_FILES})"
         );
     } else if allowed < FEW_CONNECTIONS {
         tracing::warn!(
@@ -338,7 +338,7 @@ fn settings(config: &Config, budget: &FileBudget) -> Settings {
         connections_max: match config.limits.connections {
             ConnectionLimit::Auto => Some(budget.connections_max),
             ConnectionLimit::Unlimited => None,
-            // Past what the files allow nobody could be told that the relay is full.
+            // Above the limit on files, the relay could not even accept a connection to refuse it.
             ConnectionLimit::Count(count) => Some(count.min(budget.connections_max)),
         },
         refusing_max: budget.refusing_max,
@@ -355,8 +355,8 @@ fn settings(config: &Config, budget: &FileBudget) -> Settings {
     }
 }
 
-/// Where the relaying shards listen, what is inherited aside: that takes the place of host and
-/// port.
+/// The addresses that the relaying shards listen on, without inherited sockets, which replace host
+/// and port.
 fn listeners(config: &Config) -> Vec<Listen> {
     let server = &config.server;
     let own = SocketAddr::new(reachable(server.host), server.port);
@@ -396,7 +396,7 @@ fn cores() -> usize {
     cores.min(crate::limits::SHARDS_MAX - 1)
 }
 
-/// `::` stands for every address of the machine, also on one that has no IPv6.
+/// Replaces `::` by `0.0.0.0` on a machine without IPv6, since both mean all of its addresses.
 fn reachable(host: IpAddr) -> IpAddr {
     let is_any = host.is_ipv6() && host.is_unspecified();
     if is_any && TcpListener::bind((host, 0)).is_err() {
@@ -410,9 +410,9 @@ mod tests {
     use super::*;
     use crate::config::EndpointKind;
 
-    /// An embedder's engine has the documented defaults, except for what an embedder decides: where
-    /// it listens, on how many shards, and whether connections of one address are limited, which
-    /// would hurt an embedder behind a proxy.
+    /// An embedder's engine has the documented defaults, except for the settings that an embedder
+    /// decides: the addresses to listen on, the number of shards, and the limit on connections per
+    /// address, which would hurt an embedder behind a proxy.
     #[test]
     fn the_defaults_of_the_engine_are_the_documented_ones() {
         let config = Config::default();

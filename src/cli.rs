@@ -1,4 +1,4 @@
-//! The command line: raw arguments first, then what they mean together with file and environment.
+//! The command line: raw arguments first, then their meaning together with file and environment.
 //!
 //! `main` calls [`start`] and gets a checked config or the exit code of a process that is done.
 
@@ -23,17 +23,17 @@ use crate::health_check::{self, HealthCheckError};
 use crate::relay::api_keys::ApiKeys;
 use crate::top::TopCommand;
 
-/// `EX_CONFIG` of sysexits.h: something in the file, the environment or the flags is wrong.
+/// `EX_CONFIG` of sysexits.h: the file, the environment or the flags contain an error.
 pub const EXIT_CONFIG: u8 = 78;
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "./config.yaml";
 
-/// The file that is read if there is no [`DEFAULT_FILE`] either: users of go-websocket-relay have
-/// one, start their binary, and nothing else.
+/// The file that is read if [`DEFAULT_FILE`] does not exist: users of go-websocket-relay have one
+/// and start their binary without arguments.
 const EARLIER_FILE: &str = "./config.json";
 
-/// Bytes that a config file may have; the longest sensible one has a thousandth of that.
+/// Largest size of a config file, in bytes; a sensible one is far smaller.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 const VERSION: &str = concat!(
@@ -49,18 +49,18 @@ const AFTER_HELP: &str = "\
 Examples:
   corecast                                   ./config.yaml, else ./config.json, else the defaults
   corecast --config-file /etc/corecast.yaml --check
-  corecast --print-config > config.yaml      every key with its default and what it is for
-  corecast config limits.message_bytes       what a key is for, its type and its default
-  corecast --health-check                    whether the relay with this config lives
+  corecast --print-config > config.yaml      every key with its default and an explanation
+  corecast config limits.message_bytes       a key's purpose, type and default
+  corecast --health-check                    check that the relay with this config is alive
   corecast --port 8080 --shards 4 --log-level debug
   corecast --set endpoints.hub.echo=false --set limits.message_bytes=64KiB
   CORECAST_SERVER_PORT=8080 CORECAST_ENDPOINTS_HUB_PATH='/chat/**' corecast
   corecast token make --user ada --read '/chat/*' --write /chat/ada --expires 12h
   corecast token check - < token.txt
-  corecast top --url http://127.0.0.1:9090   a relay's figures, second by second
-  corecast doctor                            whether this machine's limits fit the config
+  corecast top --url http://127.0.0.1:9090   a relay's figures, updated every second
+  corecast doctor                            check this machine's limits against the config
   corecast completions bash >~/.local/share/bash-completion/completions/corecast
-  corecast man | man -l -                    this text and that of every subcommand, as a page
+  corecast man | man -l -                    the help of all subcommands as a manual page
 
 A flag beats the environment, the environment beats the file, the file beats the defaults.
 Every key has a variable: limits.message_bytes is CORECAST_LIMITS_MESSAGE_BYTES. An empty variable
@@ -68,11 +68,11 @@ counts as not set; that of a secret is an error. PORT, MAX_MESSAGE_SIZE, READ_BU
 WRITE_BUFFER_SIZE, RELAY_API_KEY, WS_PATH and PUSH_PATH work as well.
 
 Exit codes:
-  0   ended as asked: by a signal, or after --check, --help or --version
-  1   failed while starting or running, such as a port that is taken; not healthy; a token is not
-      good; or the machine cannot do what the config says
-  2   a command line that cannot be read
-  78  a configuration with problems; all of them are on standard error, one a line";
+  0   success: stopped by a signal, or done with --check, --help or --version
+  1   startup or runtime failure (for example, the port is in use); failed health check; invalid
+      token; or limits of the machine that do not fit the config
+  2   invalid command line
+  78  invalid configuration; all problems are on standard error, one per line";
 
 /// The command line as it was given; [`start`] resolves it.
 #[derive(Debug, Parser)]
@@ -86,16 +86,16 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY=VALUE", value_parser = FlagValue::from_set, global = true)]
     pub set: Vec<FlagValue>,
 
-    /// Load and check the config, print what would be in effect as YAML, and exit
+    /// Load and check the config, print the effective config as YAML, and exit
     #[arg(long)]
     pub check: bool,
 
-    /// Print config.yaml: every key with its default and what it is for
+    /// Print config.yaml: every key with its default and an explanation
     #[arg(long, conflicts_with = "check")]
     pub print_config: bool,
 
-    /// Ask a relay that runs whether it lives, and exit with 0 or 1 [default URL: /livez of the
-    /// admin port, or else of the port that relays, as config and flags have them]
+    /// Check that a running relay is alive, and exit with 0 or 1 [default URL: /livez of the admin
+    /// port, or of the relaying port if that is off, by config and flags]
     #[arg(long, value_name = "URL", conflicts_with = "check")]
     pub health_check: Option<Option<String>>,
 
@@ -107,33 +107,33 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PORT")]
     pub port: Option<String>,
 
-    /// Threads that relay, or auto; beats --set engine.shards
+    /// Number of relaying threads, or auto; beats --set engine.shards
     #[arg(long, value_name = "COUNT")]
     pub shards: Option<String>,
 
-    /// error, warn, info, debug or trace; beats --set logging.level
+    /// Log level: error, warn, info, debug or trace; beats --set logging.level
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
-    /// Something else than to relay
+    /// A subcommand to run instead of the relay
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What the program does instead of relaying.
+/// The subcommands, which run instead of the relay.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make and check tokens that let clients in
+    /// Make and check tokens for clients
     #[command(subcommand)]
     Token(TokenCommand),
 
-    /// Show what a relay that runs does, second by second
+    /// Show the figures of a running relay, updated every second
     Top(TopCommand),
 
     /// Explain a key of the configuration, or list the keys
     Config(ConfigCommand),
 
-    /// Check this machine's limits against the config, and say what to do about each
+    /// Check this machine's limits against the config, and suggest how to fix each problem
     Doctor(DoctorCommand),
 
     /// Completions and the manual page.
@@ -141,25 +141,25 @@ pub enum Command {
     Describe(Describe),
 }
 
-/// What a process begins with.
+/// The result of a start that is to run the relay.
 #[derive(Debug)]
 pub struct Started {
     /// The command line, to load the config again ([`Arguments::reload`]).
     pub arguments: Arguments,
     /// The config.
     pub loaded: Loaded,
-    /// What the relay makes TLS connections with, where that is enabled.
+    /// The TLS setup, if TLS is enabled.
     pub tls: Option<Tls>,
 }
 
 /// A config that is ready to run.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What holds.
+    /// The config in force.
     pub config: Config,
-    /// One line for the log that says where it came from.
+    /// One line for the log that names its source.
     pub notice: String,
-    /// A sentence for the log about a file that was not read, and may be meant.
+    /// A sentence for the log about a file that was not read, although it may be meant.
     pub warning: Option<String>,
 }
 
@@ -167,20 +167,20 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// The exit code where there is nothing to run: 0 after `--check`, 0 or 1 after `--health-check`,
-/// 78 after problems, which were printed. `--help`, `--version` and unreadable arguments end the
-/// process in here.
+/// The exit code if no relay is to run: 0 after `--check`, 0 or 1 after `--health-check`, 78 after
+/// problems, which were printed. `--help`, `--version` and invalid arguments end the process in
+/// this function.
 pub fn start() -> Result<Started, ExitCode> {
     let arguments = Arguments::parse();
     let told = |error: ConfigError| {
-        // Nobody is left to tell where standard error is closed.
+        // If standard error is closed, the error cannot be reported.
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::from(EXIT_CONFIG)
     };
     if let Some(Command::Describe(what)) = &arguments.command {
         return Err(what.run(Arguments::command()));
     }
-    // These need no configuration, so that they help if it cannot be loaded.
+    // These work without a configuration, so that they help if it cannot be loaded.
     if arguments.print_config {
         return Err(command::print(&print_config()));
     }
@@ -202,7 +202,7 @@ pub fn start() -> Result<Started, ExitCode> {
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());
     let tls = tls.map_err(told)?;
-    // Read again where they are used: here it is about the exit code.
+    // Read only for the exit code here; the endpoints read them again.
     ApiKeys::load(&loaded.config.api).map_err(told)?;
     loaded.config.guards().map_err(told)?;
     if !arguments.check {
@@ -222,7 +222,7 @@ pub fn start() -> Result<Started, ExitCode> {
     }
 }
 
-/// Says what comes of asking: container engines keep it beside the exit code.
+/// Prints the result of the health check, which container engines keep with the exit code.
 fn health_check(url: Result<String, HealthCheckError>) -> ExitCode {
     let place = url.as_deref().unwrap_or("health check").to_owned();
     match url.and_then(|url| health_check::ask(&url)) {
@@ -238,7 +238,7 @@ fn health_check(url: Result<String, HealthCheckError>) -> ExitCode {
 }
 
 impl Arguments {
-    /// Reads the config file again, which may have changed since, with this process's environment.
+    /// Loads the config file again, which may have changed, with this process's environment.
     ///
     /// # Errors
     ///
@@ -247,12 +247,12 @@ impl Arguments {
         self.load(environment())
     }
 
-    /// Reads the config file and puts everything together.
+    /// Loads the config from file, environment and flags.
     ///
     /// # Errors
     ///
-    /// Every problem at once; a file that was named and cannot be read is one, and so is a default
-    /// file that is there and cannot be read, or is another program's.
+    /// All problems at once. It is a problem if a named file cannot be read, or if a default file
+    /// exists and cannot be read or belongs to another program.
     pub fn load(
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -275,7 +275,7 @@ impl Arguments {
         })
     }
 
-    /// The file that is named, else `config.yaml`, else `config.json`, else none.
+    /// The named file, else `config.yaml`, else `config.json`, else none.
     fn source(&self) -> Result<Source, ConfigError> {
         if let Some(path) = &self.config_file {
             let name = name_of(path);
@@ -333,14 +333,14 @@ impl Arguments {
     }
 }
 
-/// Where a config comes from.
+/// The source of a config.
 struct Source {
     name: String,
-    /// `None`: there is no file.
+    /// `None`: no file exists.
     text: Option<String>,
     notice: String,
     warning: Option<String>,
-    /// It is [`EARLIER_FILE`], which nobody named.
+    /// It is [`EARLIER_FILE`], and was not named by the user.
     is_earlier: bool,
 }
 
@@ -356,14 +356,14 @@ impl Source {
     }
 }
 
-/// What to call a file in messages.
+/// The name of a file in messages.
 fn name_of(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     let path = path.strip_prefix("./").unwrap_or(path);
     path.display().to_string()
 }
 
-/// A file that need not exist.
+/// Reads a file that need not exist.
 fn read_default(path: &str) -> Result<Option<String>, ConfigError> {
     match read_file(Path::new(path)) {
         Ok(text) => Ok(Some(text)),
@@ -372,11 +372,11 @@ fn read_default(path: &str) -> Result<Option<String>, ConfigError> {
     }
 }
 
-/// Problems of a file that nobody named, with what to do if another program's is meant.
+/// Adds to the problems of an unnamed file what to do if it belongs to another program.
 fn explained(mut error: ConfigError, name: &str) -> ConfigError {
     let message = format!(
-        "it was read since there is no {} here; if it belongs to another program, write that file, \
-         be it empty, or name one with --config-file",
+        "it was read since there is no {} here; if it belongs to another program, create that \
+         file, which may be empty, or name one with --config-file",
         name_of(DEFAULT_FILE)
     );
     error.problems.push(Problem {
@@ -386,8 +386,8 @@ fn explained(mut error: ConfigError, name: &str) -> ConfigError {
     error
 }
 
-/// This process's environment. What is not UTF-8 is kept recognizable, so that it is reported where
-/// it is meant for a key and ignored elsewhere.
+/// This process's environment. Invalid UTF-8 is replaced, so that it is reported in the value of a
+/// key and ignored elsewhere.
 fn environment() -> Vec<(String, String)> {
     let text = |raw: &OsStr| raw.to_string_lossy().into_owned();
     std::env::vars_os()
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_or_no_text_is_refused() {
+    fn a_file_that_is_too_large_or_not_text_is_rejected() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("large.yaml");
         fs::write(&file, "#".repeat(FILE_BYTES_MAX as usize + 1)).expect("a file");

@@ -1,9 +1,9 @@
-//! `corecast --health-check`: asks a relay that runs whether it lives.
+//! `corecast --health-check`: asks a running relay whether it is alive.
 //!
-//! For container engines, whose image of the relay holds nothing else that could ask. Called by
-//! [`crate::config::cli`], in a process that does nothing else. One HTTP request without TLS, from
-//! the connection to the answer's end within [`HEALTH_CHECK_TIME_MAX`]; at most
-//! [`HEALTH_CHECK_BYTES_MAX`] of the answer are read.
+//! It is for container engines, since the relay's image contains no other HTTP client.
+//! [`crate::config::cli`] calls it in a process that does nothing else. It sends one HTTP request
+//! without TLS, which may take [`HEALTH_CHECK_TIME_MAX`] from the connection to the end of the
+//! answer; at most [`HEALTH_CHECK_BYTES_MAX`] of the answer are read.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -15,37 +15,37 @@ use tungstenite::http::Uri;
 use crate::config::Config;
 use crate::limits::{HEALTH_CHECK_BYTES_MAX, HEALTH_CHECK_TIME_MAX};
 
-/// Why a relay does not count as healthy.
+/// The reason why a relay does not count as healthy.
 #[derive(Debug, Error)]
 pub enum HealthCheckError {
-    /// The URL cannot be asked.
-    #[error("{0:?} is no URL such as http://127.0.0.1:9090/livez")]
+    /// The URL is not one that can be requested.
+    #[error("{0:?} is not a URL such as http://127.0.0.1:9090/livez")]
     Url(String),
     /// The config has no port that could be asked.
     #[error("the config has no fixed port without TLS to ask: turn metrics on, or name a URL")]
     NoPort,
-    /// Nobody answered, or not in time.
+    /// No answer came, or not in time.
     #[error("{0}")]
     NoAnswer(#[from] io::Error),
-    /// What came back is not HTTP.
+    /// The answer is not HTTP.
     #[error("the answer is not HTTP")]
     NotHttp,
     /// An answer other than 200.
     #[error("{status}: {body}")]
     Status {
-        /// Of HTTP.
+        /// The HTTP status.
         status: u16,
-        /// What the relay says about it.
+        /// The body, in which the relay gives the reason.
         body: String,
     },
 }
 
-/// Where a relay with this config says whether it lives: `/livez` of the admin port, or of the port
-/// that relays where there is none.
+/// The URL of the liveness check of a relay with this config: `/livez` of the admin port, or of the
+/// relaying port if the admin port is off.
 ///
 /// # Errors
 ///
-/// [`HealthCheckError::NoPort`] where that port is any free one or speaks TLS.
+/// [`HealthCheckError::NoPort`] if that port is 0 (any free one) or speaks TLS.
 pub fn url(config: &Config) -> Result<String, HealthCheckError> {
     let server = &config.server;
     let (host, port) = if config.metrics.enabled {
@@ -59,7 +59,7 @@ pub fn url(config: &Config) -> Result<String, HealthCheckError> {
     if port == 0 {
         return Err(HealthCheckError::NoPort);
     }
-    // What listens on every address listens there; ::1 is not on every machine.
+    // A listener on all addresses is reachable at 127.0.0.1; not every machine has ::1.
     let host = match host {
         host if host.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
         host => host,
@@ -67,7 +67,7 @@ pub fn url(config: &Config) -> Result<String, HealthCheckError> {
     Ok(format!("http://{}/livez", SocketAddr::new(host, port)))
 }
 
-/// Asks. Returns the answer's body where its status is 200.
+/// Sends the request. Returns the body of the answer if its status is 200.
 ///
 /// # Errors
 ///
@@ -86,10 +86,10 @@ pub fn ask(url: &str) -> Result<String, HealthCheckError> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.set_write_timeout(Some(left_until(deadline)?))?;
     stream.write_all(request.as_bytes())?;
-    judge(&read(&mut stream, deadline)?)
+    check(&read(&mut stream, deadline)?)
 }
 
-/// Connects to the first address that takes it.
+/// Connects to the first address that accepts.
 fn connect(authority: &str, deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
@@ -101,7 +101,7 @@ fn connect(authority: &str, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Reads to the end.
+/// Reads the answer to its end or its bound.
 fn read(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut answer = vec![0; HEALTH_CHECK_BYTES_MAX];
     let mut length = 0;
@@ -119,7 +119,7 @@ fn read(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// A timeout of zero would mean none.
+/// The remaining time. Zero is an error, since a socket takes a timeout of zero for none.
 fn left_until(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     (!left.is_zero()).then_some(left).ok_or_else(too_late)
@@ -130,7 +130,7 @@ fn too_late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
-fn judge(answer: &[u8]) -> Result<String, HealthCheckError> {
+fn check(answer: &[u8]) -> Result<String, HealthCheckError> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(body_at)) = head.parse(answer) else {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_port_is_asked_before_the_one_that_relays() {
+    fn the_admin_port_is_asked_before_the_relaying_one() {
         let asked = |url: &str| Some(url.to_owned());
         assert_eq!(url_of(|_| {}), asked("http://127.0.0.1:9090/livez"));
         let address = |config: &mut Config| config.server.host = "::1".parse().expect("an address");
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn only_200_is_healthy() {
-        let healthy = judge(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nalive\n");
+        let healthy = check(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nalive\n");
         assert_eq!(healthy.ok().as_deref(), Some("alive"));
-        let said = |answer: &[u8]| judge(answer).expect_err("it is not healthy").to_string();
+        let said = |answer: &[u8]| check(answer).expect_err("it is not healthy").to_string();
         let stands =
             b"HTTP/1.1 503 Service Unavailable\r\n\r\nshard 1: its loop stands since 9 s\n";
         assert_eq!(said(stands), "503: shard 1: its loop stands since 9 s");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_cannot_be_asked_are_refused() {
+    fn urls_that_cannot_be_requested_are_rejected() {
         for url in [
             "",
             "localhost",

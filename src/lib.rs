@@ -1,6 +1,6 @@
 //! Corecast is a thread-per-core WebSocket relay: a message comes in on one connection and goes out
-//! on many. Its promise: **encode once, one write per client per turn, the same order for
-//! everybody, and a slow client never delays another.**
+//! on many. Its promise: **encode once, one write per client per turn, the same order for all
+//! members of a room, and a slow client never delays another.**
 //!
 //! This crate is the relay's binary and a library: implement [`Endpoint`], give it a path, and
 //! start an [`Engine`].
@@ -10,7 +10,7 @@
 //!     Endpoint, EndpointSettings, Engine, Message, Recipients, Request, Session, Settings,
 //! };
 //!
-//! /// Every message goes to everybody.
+//! /// Every message goes to all connections.
 //! struct Chat;
 //!
 //! impl Endpoint for Chat {
@@ -52,25 +52,25 @@
 //!
 //! # The house
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
 //! | [`wire`] | bytes in, bytes out: HTTP heads, the handshake, frames. No sockets, no clock |
 //! | [`fanout`] | rooms, tickets, batches, outboxes. No sockets, no clock |
 //! | `exchange` | rooms, tickets and mail between shards. No sockets, no connections |
 //! | [`engine`] | shards: the loop, connections, timers. Knows endpoints as a trait |
-//! | [`guard`] | who may come in: origins, keys, tokens, and rooms that a token is good for |
-//! | [`hooks`] | code around an endpoint: who may come in, which messages go on; policies |
+//! | [`guard`] | authentication: origins, keys, tokens, and the rooms that a token is valid for |
+//! | [`hooks`] | code around an endpoint: admits clients, filters messages; policies |
 //! | [`relay`] | the endpoints of the binary |
 //! | [`admin`] | health, metrics and the dashboard, answered by a shard of their own |
-//! | `assembly` | how a configuration becomes an engine: [`relay::builder`] |
-//! | [`systemd`] | the service manager: sockets that it passes, and what it is told |
-//! | [`doctor`] | whether the machine's limits fit the config |
+//! | `assembly` | turns a configuration into an engine: [`relay::builder`] |
+//! | [`systemd`] | the service manager: the sockets that it passes, and its notifications |
+//! | [`doctor`] | checks the machine's limits against the config |
 //! | [`top`] | the dashboard in a terminal |
-//! | [`health_check`] | asks a relay that runs whether it lives, for container engines |
-//! | [`start_log`] | what the log says when a relay has started, and the terminal alone |
-//! | [`config`] | file, environment and flags become one checked configuration |
-//! | `cli` | the command line, and what else than relaying it asks for: [`config::cli`] |
-//! | [`limits`] | every bound that is not configured, with its reason |
+//! | [`health_check`] | asks a running relay whether it is alive, for container engines |
+//! | [`start_log`] | the log lines of a start, and the link for the terminal |
+//! | [`config`] | turns file, environment and flags into one checked configuration |
+//! | `cli` | the command line and its subcommands: [`config::cli`] |
+//! | [`limits`] | every bound that is not configurable, with its reason |
 //!
 //! Dependencies point downward only, and no files import each other in a circle; `tests/tidy` holds
 //! that. The hot path is `crates/engine/src/engine/shard/mod.rs`: read it top to bottom.
@@ -102,13 +102,13 @@
 //!    here, so that the cores work side by side.
 //! 6. **Deliver.** A shard accepts a room's runs strictly in ticket order; each member gets one
 //!    slice of the shared buffer for a run.
-//! 7. **Flush.** Each connection with something to send gets one `send`, or one `writev`. What does
-//!    not fit stays in its outbox, where the policy for slow clients acts on it.
+//! 7. **Flush.** Each connection with something to send gets one `send`, or one `writev`. The rest
+//!    stays in its outbox, where the policy for slow clients acts on it.
 //!
 //! With one message a turn, nothing waits. Under load turns grow, more frames share a send, and a
 //! frame costs less: throughput regulates itself, without a timer.
 //!
-//! `docs/design.md` explains why it is built this way, and names the test of each invariant.
+//! `docs/design.md` explains the reasons for this design, and names the test of each invariant.
 
 pub mod admin;
 mod assembly;

@@ -1,9 +1,9 @@
-//! The log: where the events of the whole process go.
+//! The log of the process.
 //!
-//! Lines are written by a thread of their own, so that a slow disk or terminal never holds up a
-//! shard; when that thread cannot keep up, or the disk is full, lines are lost and not connections.
-//! What could not be written is counted, since the log itself cannot tell. Payloads, header values
-//! and secrets are never logged.
+//! A thread of its own writes the lines, so that a slow disk or terminal never delays a shard; if
+//! that thread cannot keep up, or the disk is full, lines are lost rather than connections. Failed
+//! writes are counted, since the log itself cannot report them. Payloads, header values and secrets
+//! are never logged.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
@@ -18,33 +18,33 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingConfig};
 
-/// The permissions that a log is made with: it has addresses of clients, and whoever collects logs
-/// is in its group. One that is there keeps its own.
+/// The permissions of a new log file: it contains addresses of clients, and programs that collect
+/// logs are in its group. An existing file keeps its own.
 const MODE: u32 = 0o640;
 
-/// Writes that failed. A process has one log, so it has one count of these.
+/// Failed writes. It is global since a process has one log.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
-/// How often a line could not be written, or not as a whole.
+/// The number of lines that could not be written, or only in part.
 pub fn errors() -> u64 {
     ERRORS.load(Ordering::Relaxed)
 }
 
-/// The log of the process. What was logged is written when it is dropped.
+/// The log of the process. Dropping it writes all remaining lines.
 pub struct Log {
     level: reload::Handle<LevelFilter, Registry>,
     _guard: WorkerGuard,
 }
 
 impl Log {
-    /// Logs events of this level and more important ones from now on.
+    /// From now on, logs events of this level and of higher severity.
     pub fn set_level(&self, level: LogLevel) {
-        // It lives as long as the process does.
+        // It fails only if the subscriber is gone, which lives as long as the process.
         let _ = self.level.reload(filter(level));
     }
 }
 
-/// Begins to log.
+/// Starts the log.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ fn is_colour_unwanted() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// An output whose errors are counted.
+/// An output that counts its errors.
 struct Counted(Box<dyn Write + Send>);
 
 impl Write for Counted {

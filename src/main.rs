@@ -20,8 +20,8 @@ use signal_hook::iterator::Signals;
 #[cfg(target_env = "gnu")]
 use tikv_jemallocator::Jemalloc;
 
-/// It gives memory back to the operating system when a peak is over, also if something small that
-/// came with the peak stays: the C library's allocator keeps what lies below that.
+/// jemalloc returns memory to the operating system after a peak, even if a small allocation of the
+/// peak stays: the C library's allocator keeps all memory below such an allocation.
 #[cfg(target_env = "gnu")]
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run(started: Started) -> anyhow::Result<()> {
     let config = started.loaded.config;
-    // Before there are threads: the environment is changed.
+    // Before any thread exists, since it changes the environment.
     let inherited = inherited(&config)?;
     let log = logging::start(&config.logging).context("cannot write the log")?;
     start_log::version();
@@ -52,7 +52,7 @@ fn run(started: Started) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     warn(&config);
-    // Before anything is accepted: a signal that comes early must not end the process unheard.
+    // Before the first connection is accepted: an early signal must not end the process at once.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot handle signals")?;
     let files_max = raise_open_files();
     let link = start_log::terminal_link(&config);
@@ -91,12 +91,12 @@ fn run(started: Started) -> anyhow::Result<()> {
     if engine.stop() {
         tracing::info!("all connections are closed");
     } else {
-        tracing::warn!("the time for a graceful shutdown is over: connections were cut");
+        tracing::warn!("shutdown timed out; remaining connections were dropped");
     }
     Ok(())
 }
 
-/// The sockets of the service manager, where the config names them.
+/// The sockets of the service manager, if the config names them.
 fn inherited(config: &Config) -> anyhow::Result<Vec<(Inherited, bool)>> {
     if !config.server.listen.contains(&Listener::Systemd) {
         return Ok(Vec::new());
@@ -109,14 +109,14 @@ fn inherited(config: &Config) -> anyhow::Result<Vec<(Inherited, bool)>> {
     Ok(sockets)
 }
 
-/// Says what is odd about a config that holds from now on.
+/// Logs the warnings about a config that takes effect now.
 fn warn(config: &Config) {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
 }
 
-/// One line for the service manager.
+/// The status line for the service manager.
 fn status(engine: &Engine) -> String {
     let places: Vec<String> = engine
         .listening()
@@ -139,7 +139,7 @@ fn builder(
     Ok(builder)
 }
 
-/// The relay, and what it needs to load its config again.
+/// The relay, and the data that it needs to reload its config.
 struct Running {
     arguments: Arguments,
     config: Config,
@@ -149,7 +149,7 @@ struct Running {
 }
 
 impl Running {
-    /// Reads config and certificates again. Where anything is wrong with them, all stays as it is.
+    /// Reloads config and certificates. If there is any problem with them, nothing changes.
     fn reload(&mut self) {
         match self.try_reload() {
             Ok(Reloaded { config, changes }) => {
@@ -158,7 +158,7 @@ impl Running {
                 warn(&self.config);
                 for change in &changes {
                     if change.needs_restart {
-                        tracing::warn!("{change}, when the relay is started again");
+                        tracing::warn!("{change} (takes effect after a restart)");
                     } else {
                         tracing::info!("{change}");
                     }
@@ -170,7 +170,7 @@ impl Running {
             }
             Err(error) => {
                 self.engine.count_failed_reload();
-                // A config may have several problems, one a line.
+                // A config may have several problems, one per line.
                 for line in format!("{error:#}").lines() {
                     tracing::error!("not reloaded, the old config stays: {line}");
                 }
@@ -187,7 +187,7 @@ impl Running {
     }
 }
 
-/// Raises the soft limit on open files to the hard one. Returns the limit that holds now.
+/// Raises the soft limit on open files to the hard one. Returns the limit in force.
 fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {

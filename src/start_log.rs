@@ -1,8 +1,7 @@
-//! The log when a relay has started: addresses to open, paths, and warnings for an operator before
-//! anybody comes.
+//! The log lines of a start: addresses to open, paths, and warnings for the operator before clients
+//! connect.
 //!
-//! The link that opens the dashboard once does not belong to the log: it is written to the terminal
-//! alone.
+//! The one-time link to the dashboard is not part of the log: it is written to the terminal only.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,14 +12,14 @@ use crate::admin::dashboard::{Link, VALID};
 use crate::config::{Config, EndpointKind, Need, Networks};
 use crate::engine::{Engine, Listen, ListenAddress};
 
-/// A link and its secret, for a terminal.
+/// A one-time link and its secret, for a terminal.
 pub struct TerminalLink {
     /// For the dashboard.
     pub link: Arc<Link>,
     secret: String,
 }
 
-/// The first line: what has been started.
+/// The first line: the program and its version.
 pub fn version() {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -29,7 +28,7 @@ pub fn version() {
     );
 }
 
-/// A link for the dashboard of this config, if that is closed and somebody sits at the terminal.
+/// A link to the dashboard of this config, if that is closed and standard error is a terminal.
 pub fn terminal_link(config: &Config) -> Option<TerminalLink> {
     if !is_closed(config) || !has_terminal() {
         return None;
@@ -46,8 +45,8 @@ pub fn terminal_link(config: &Config) -> Option<TerminalLink> {
     }
 }
 
-/// Says what is there, what to know about it, and last where the engine listens: whoever reads the
-/// log by program waits for that.
+/// Logs the paths, the URLs and the warnings, and the addresses of the listeners last, since
+/// programs that read the log wait for those.
 pub fn started(config: &Config, engine: &Engine, link: Option<TerminalLink>) {
     paths(config);
     urls(config, engine);
@@ -72,7 +71,7 @@ pub fn started(config: &Config, engine: &Engine, link: Option<TerminalLink>) {
     }
 }
 
-/// A URL to open for each listener.
+/// Logs a URL to open for each listener.
 fn urls(config: &Config, engine: &Engine) {
     for Listen { address, tls } in engine.listening() {
         if let ListenAddress::Tcp(address) = address {
@@ -89,7 +88,7 @@ fn urls(config: &Config, engine: &Engine) {
     }
 }
 
-/// A line for each endpoint.
+/// Logs a line for each endpoint.
 fn paths(config: &Config) {
     for (name, endpoint) in config.endpoints.iter().filter(|(_, each)| each.enabled) {
         let kind = EndpointKind::ALL.iter();
@@ -132,19 +131,19 @@ fn write_link(address: SocketAddr, link: &TerminalLink) {
     let (base, minutes) = (base.trim_end_matches('/'), VALID.as_secs() / 60);
     let text =
         format!("\nOpens the dashboard once, within {minutes} minutes:\n  {base}{target}\n\n");
-    // If the terminal is gone, nobody is there to open it.
+    // If the terminal is gone, the link is useless.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Whether the dashboard is there and nobody may see it.
+/// Whether the dashboard is enabled but closed to everyone, since it has no token.
 fn is_closed(config: &Config) -> bool {
     let is_local = config.metrics_host().is_loopback();
     let is_there = config.metrics.enabled && config.admin.dashboard;
     is_there && config.admin.token.is_none() && !is_local
 }
 
-/// Whether somebody reads standard error on a terminal. That of a container's first process is read
-/// by the container engine, which keeps it in a file.
+/// Whether a person may read standard error on a terminal. In a container, the container engine
+/// reads the terminal of the first process and keeps its text in a file.
 fn has_terminal() -> bool {
     let parent = rustix::process::getppid();
     let is_in_container =
@@ -152,7 +151,7 @@ fn has_terminal() -> bool {
     io::stderr().is_terminal() && !is_in_container
 }
 
-/// The address as it can be opened on this machine.
+/// A URL of the address that can be opened on this machine.
 fn url(scheme: &str, address: SocketAddr) -> String {
     let (ip, port) = (address.ip().to_canonical(), address.port());
     match ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST {
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_becomes_one_that_can_be_opened() {
+    fn the_url_of_an_address_can_be_opened() {
         for (address, expected) in [
             ("[::]:8443", "ws://localhost:8443/"),
             ("0.0.0.0:1", "ws://localhost:1/"),
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dashboard_is_closed_if_others_can_reach_it_and_there_is_no_token() {
+    fn a_reachable_dashboard_without_a_token_is_closed() {
         let of = |change: fn(&mut Config)| {
             let mut config = Config::default();
             change(&mut config);

@@ -1,12 +1,13 @@
-//! "Did you mean …?"
+//! Suggestions for misspelt names: "did you mean …?"
 
-/// The candidate that was probably meant, if one is near: few letters differ, or the last part
-/// after a dot is the same (`port` for `server.port`).
+/// The candidate that was probably meant, if one is near: few letters differ, or its part after the
+/// last dot is the same (`port` for `server.port`).
 pub(crate) fn nearest<'a>(
     written: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // A name this long is no slip of the pen, and the distance costs the product of the lengths.
+    // A name this long is not a typing error, and the cost of the distance is the product of the
+    // lengths.
     const CHARS_MAX: usize = 100;
     if written.is_empty() || written.len() > CHARS_MAX {
         return None;
@@ -17,7 +18,7 @@ pub(crate) fn nearest<'a>(
         let distance = distance(written, candidate);
         let letters = written.chars().count();
         let near = distance <= 2.max(letters / 3) && distance < letters;
-        // A key is rather a misspelt key beside it than the section above it.
+        // A misspelt key is rather another key at the same depth than a section.
         let depth_differs = dots(written) != dots(candidate);
         let rank = if last_part(candidate) {
             (false, 0)
@@ -31,7 +32,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein: letters to insert, remove or replace to make `a` into `b`.
+/// The Levenshtein distance: letters to insert, remove or replace to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_is_near_or_ends_alike() {
+    fn the_nearest_is_similar_or_has_the_same_last_part() {
         let known = [
             "server",
             "sort",

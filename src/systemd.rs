@@ -1,7 +1,8 @@
-//! The service manager: the sockets that it passes (socket activation), and what it is told.
+//! The service manager: the sockets that it passes (socket activation), and the notifications that
+//! it gets.
 //!
-//! Called by the binary alone. Without a service manager, which means without its variables in the
-//! environment, nothing here does anything.
+//! Only the binary calls this. Without the variables of a service manager in the environment,
+//! nothing here has an effect.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -14,22 +15,22 @@ use crate::limits::TURN_AGE_MAX;
 
 /// Names of the sockets, separated by colons: `FileDescriptorName=` of the socket's unit.
 const FD_NAMES: &str = "LISTEN_FDNAMES";
-/// Where notifications go: the path of a Unix socket, or an abstract name behind `@`.
+/// The socket for notifications: a path, or an abstract name after `@`.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// How often the process has to say that it lives, at the least.
+/// Longest interval between two notifications of the watchdog, in microseconds.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
-/// Which process has to.
+/// The process that must send them.
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// The sockets that were passed to this process, and whether their clients speak TLS, as those do
-/// whose name has `tls` in it.
+/// The sockets that were passed to this process, and whether their clients speak TLS: they do if
+/// the name of the socket contains `tls`.
 ///
-/// Called before any other thread is there: the variables are removed, so that no child takes the
-/// sockets for its own.
+/// Call this before other threads exist: it removes the variables from the environment, so that a
+/// child process does not use the sockets.
 ///
 /// # Errors
 ///
-/// What is passed is neither TCP nor a Unix stream socket.
+/// A socket is neither a TCP nor a Unix stream socket.
 pub fn inherited() -> io::Result<Vec<(Inherited, bool)>> {
     let names = std::env::var(FD_NAMES).unwrap_or_default();
     let mut names = names.split(':');
@@ -46,24 +47,26 @@ pub fn inherited() -> io::Result<Vec<(Inherited, bool)>> {
     Ok(sockets)
 }
 
-/// Tells the service manager how it goes (`sd_notify(3)`).
+/// Notifies the service manager (`sd_notify(3)`).
 pub struct Notifier {
     socket: Option<UnixDatagram>,
 }
 
 impl Notifier {
-    /// The notifier of this process. Where there is no service manager it says nothing to nobody.
+    /// The notifier of this process. Without a service manager it does nothing.
     pub fn from_env() -> Notifier {
         let name = std::env::var(NOTIFY_SOCKET).ok();
         let socket = name.filter(|name| !name.is_empty()).and_then(|name| {
             let connected = connect(&name);
-            let tell = |error: &io::Error| tracing::warn!(%error, name, "cannot notify");
+            let tell = |error: &io::Error| {
+                tracing::warn!(%error, name, "cannot connect to the service manager");
+            };
             connected.inspect_err(tell).ok()
         });
         Notifier { socket }
     }
 
-    /// Everything listens.
+    /// All listeners are open.
     pub fn ready(&self, status: &str) {
         self.say(&format!("READY=1\nSTATUS={}", one_line(status)));
     }
@@ -77,7 +80,7 @@ impl Notifier {
         ));
     }
 
-    /// The end has begun.
+    /// The shutdown has begun.
     pub fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=shutting down");
     }
@@ -86,13 +89,12 @@ impl Notifier {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(lines.as_bytes())
         {
-            tracing::warn!(%error, "the service manager could not be told");
+            tracing::warn!(%error, "cannot notify the service manager");
         }
     }
 
-    /// Where the service manager wants that, tells it from a thread of its own that the process
-    /// lives, for as long as the loop of every shard turns. During a shutdown, which has a deadline
-    /// of its own, shards may be gone.
+    /// If the service manager has a watchdog, a thread notifies it for as long as the loops of all
+    /// shards turn. During a shutdown, which has a deadline of its own, shards may be gone.
     pub fn watch(view: View) -> io::Result<()> {
         let variable = |name| std::env::var(name).ok();
         let pid = std::process::id().to_string();
@@ -105,7 +107,7 @@ impl Notifier {
         if notifier.socket.is_none() {
             return Ok(());
         }
-        // Half of the interval is what sd_watchdog_enabled(3) recommends.
+        // sd_watchdog_enabled(3) recommends half of the interval.
         let interval = Duration::from_micros(interval_us) / 2;
         let thread = std::thread::Builder::new().name("watchdog".to_owned());
         thread.spawn(move || {
@@ -127,7 +129,7 @@ fn is_turning(view: &View) -> bool {
 
 fn connect(name: &str) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    // A service manager that is stuck must not hold anything up.
+    // A service manager that hangs must not block the relay.
     socket.set_write_timeout(Some(Duration::from_secs(1)))?;
     match name.strip_prefix('@') {
         #[cfg(target_os = "linux")]
@@ -141,7 +143,7 @@ fn connect(name: &str) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// A status is one line.
+/// A status must be a single line.
 fn one_line(status: &str) -> String {
     status.replace(char::is_control, " ")
 }

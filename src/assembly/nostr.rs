@@ -9,11 +9,11 @@ use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
 use crate::relay::nostr::NostrSettings;
 
-/// Threads that answer queries, if the configuration leaves it to us: more than a few wait for
-/// each other.
+/// Most threads that answer queries by default: more of them would only wait for each other.
 const READERS_AUTO_MAX: usize = 4;
 
-/// If our own bound cuts, the second in which it cuts is finished with at most so many rows.
+/// If our own bound ends the rows of a query, the second in which it ends is completed with at most
+/// so many rows.
 const SECOND_ROWS_MAX: u64 = 500;
 
 /// The settings of an endpoint.

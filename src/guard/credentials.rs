@@ -1,30 +1,30 @@
-//! Where a request may have a key or a token.
+//! The places in a request that may hold a key or a token.
 //!
 //! Clients that set headers use `Authorization: Bearer` (RFC 6750 §2.1) or `X-API-Key`. A page in a
 //! browser cannot: it offers subprotocols, `corecast.v1` and `bearer.TOKEN` or `key.KEY`, or writes
 //! `?access_token=` (§2.3) or `?api_key=` into its URL. A bearer may be an API key as well as a
-//! token. The first place in this order that has something decides: a bad credential there is not
-//! made good elsewhere. If only API keys are known, a bearer that is not one of them may be for
-//! somebody else, such as a proxy, so the other places are looked at before it is refused.
+//! token. The first place in this order that holds a credential decides: a valid one elsewhere does
+//! not replace an invalid one. If only API keys are configured, an unknown bearer may be meant for
+//! another server, such as a proxy, so the other places are searched before it is refused.
 
 use std::borrow::Cow;
 
 use super::keys::{ApiKeys, Fingerprint, Scopes};
 use crate::wire::http::{Head, percent_decode};
 
-/// What a client shows.
+/// The credential that a client presents.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Credential<'h> {
-    /// A token, good or not.
+    /// A token, valid or not.
     Token(Cow<'h, str>),
-    /// An API key that is known.
+    /// A known API key.
     ApiKey(Fingerprint, Scopes),
-    /// An API key that is not known, or a credential of a kind that nobody here has.
+    /// An unknown API key, or a credential of a kind that is not configured.
     Unknown,
 }
 
-/// The credential of a request. `keys` are the API keys that are known; `takes_tokens` says whether
-/// any token could be good.
+/// The credential of a request. `keys` are the known API keys; `takes_tokens` says whether any
+/// token could be valid.
 pub(super) fn find<'h>(
     head: &Head<'h>,
     keys: &ApiKeys,
@@ -52,7 +52,7 @@ pub(super) fn find<'h>(
     is_shown.then_some(Credential::Unknown)
 }
 
-/// Looks at one place of a request. Returns what is there, and whether it is a bearer.
+/// Reads one place of a request. Returns the credential, and whether it is a bearer.
 type Place = for<'h> fn(&Head<'h>) -> Option<(Cow<'h, str>, bool)>;
 
 const PLACES: [Place; 6] = [
@@ -71,7 +71,7 @@ pub(crate) fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
     (scheme.eq_ignore_ascii_case("bearer") && !bearer.is_empty()).then_some(bearer)
 }
 
-/// What follows `prefix` in a subprotocol that the client offers.
+/// The rest of an offered subprotocol that begins with `prefix`.
 fn offered<'h>(head: &Head<'h>, prefix: &str) -> Option<Cow<'h, str>> {
     let offered = head.headers_named("sec-websocket-protocol");
     let mut offered = offered.flat_map(|value| value.split(','));
@@ -84,7 +84,7 @@ fn in_query<'h>(head: &Head<'h>, name: &str) -> Option<Cow<'h, str>> {
         .split('&')
         .filter_map(|each| each.split_once('='));
     let (_, value) = parameters.find(|(key, value)| *key == name && !value.is_empty())?;
-    // What cannot be decoded is no credential that anybody has, but it is one.
+    // A value that cannot be decoded is an invalid credential rather than a missing one.
     Some(percent_decode(value).unwrap_or(Cow::Borrowed(value)))
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_is_found_in_each_place_whether_tokens_are_taken_or_not() {
+    fn a_known_key_is_found_in_each_place() {
         for takes_tokens in [false, true] {
             for (target, headers, _) in places(KEY) {
                 let found = found(&target, &headers, takes_tokens, true);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_that_is_not_a_known_key_is_a_token_if_tokens_are_taken() {
+    fn an_unknown_bearer_is_a_token_if_tokens_are_accepted() {
         let (token, unknown) = (('t', "T/+".to_owned()), ('?', String::new()));
         for (takes_tokens, has_keys) in [(true, true), (true, false), (false, true), (false, false)]
         {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_a_credential_all_the_same() {
+    fn a_value_that_cannot_be_decoded_is_an_unknown_credential() {
         let unknown = Some(('?', String::new()));
         assert_eq!(found("/?api_key=%zz", "", true, true), unknown);
     }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_decides_and_a_kind_that_nobody_has_is_passed_over() {
+    fn the_first_place_of_a_configured_kind_decides() {
         let headers = "X-API-Key: K\r\nAuthorization: Bearer T\r\n";
         let of = |tokens, keys| found("/?access_token=U", headers, tokens, keys);
         assert_eq!(of(true, true), Some(('t', "T".to_owned())));
@@ -204,7 +204,7 @@ mod tests {
         let headers = format!("Authorization: Bearer T\r\nX-API-Key: {KEY}\r\n");
         let key = Some(('k', String::new()));
         assert_eq!(found("/", &headers, false, true), key);
-        // If tokens are taken, the bearer decides.
+        // If tokens are accepted, the bearer decides.
         let token = Some(('t', "T".to_owned()));
         assert_eq!(found("/", &headers, true, true), token);
     }

@@ -1,5 +1,5 @@
-//! Why somebody is not let in: the reasons that a guard has, and what the client is told. Neither
-//! has a secret.
+//! The reasons for which a guard refuses a client, and the answers to it. Neither contains a
+//! secret.
 
 use std::borrow::Cow;
 
@@ -17,33 +17,33 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The page that asks has an origin that may not.
+    /// The page's origin is not allowed.
     ORIGIN = "origin";
-    /// There is neither a key nor a token.
+    /// The request has neither a key nor a token.
     NO_CREDENTIALS = "no_credentials";
-    /// The key is none of those that are known.
+    /// The key is unknown.
     BAD_KEY = "bad_key";
-    /// The token is none: it cannot be read, or lacks what it must have.
+    /// The token cannot be parsed, or lacks a required part.
     TOKEN_MALFORMED = "token_malformed";
-    /// The token is signed by another algorithm than its key is for.
+    /// The token is signed with another algorithm than the one of its key.
     TOKEN_ALGORITHM = "token_algorithm";
-    /// The token names a key that is not known.
+    /// The token names an unknown key.
     TOKEN_KEY = "token_key";
-    /// The token's signature is not one of its key.
+    /// The token's signature does not match its key.
     TOKEN_SIGNATURE = "token_signature";
-    /// The token is not good any more.
+    /// The token has expired.
     TOKEN_EXPIRED = "token_expired";
-    /// The token is not good yet.
+    /// The token is not valid yet.
     TOKEN_NOT_YET_VALID = "token_not_yet_valid";
-    /// The token is by somebody else.
+    /// The token has another issuer.
     TOKEN_ISSUER = "token_issuer";
-    /// The token is for somebody else.
+    /// The token is for another audience.
     TOKEN_AUDIENCE = "token_audience";
-    /// It is known who the client is, and that it may not do this.
+    /// The client is known and lacks the permission.
     FORBIDDEN = "forbidden";
 }
 
-/// Their labels, for an endpoint or a service that judges as a guard does.
+/// Their labels, for an endpoint or a service that refuses for the same reasons.
 pub fn reasons() -> Vec<&'static str> {
     REASONS.iter().map(|reason| reason.label()).collect()
 }
@@ -66,7 +66,7 @@ pub(super) fn origin() -> Refused {
 }
 
 pub(super) fn no_credentials() -> Refused {
-    let told = "A key or a token is needed: Authorization: Bearer, or X-API-Key.";
+    let told = "A key or a token is required: Authorization: Bearer, or X-API-Key.";
     unauthorized(NO_CREDENTIALS, told, "Bearer")
 }
 
@@ -80,7 +80,7 @@ pub(super) fn bad_token(error: TokenError) -> Refused {
     unauthorized(reason_of(error), told, challenge)
 }
 
-/// 401, with what would let the client in (RFC 6750 §3).
+/// 401, with the challenge that names the accepted scheme (RFC 6750 §3).
 fn unauthorized(
     reason: Refusal,
     told: impl Into<Cow<'static, str>>,
@@ -90,14 +90,14 @@ fn unauthorized(
     refused.with_header("WWW-Authenticate", challenge)
 }
 
-/// 403, for a key that is good and does not open this (RFC 6750 §3.1).
+/// 403, for a valid key without the scope (RFC 6750 §3.1).
 pub(super) fn out_of_scope() -> Refused {
-    let told = "The key is not for this: it lacks the scope connect.";
+    let told = "The key lacks the scope connect.";
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"connect\"";
     forbidden(told).with_header("WWW-Authenticate", challenge)
 }
 
-/// 403, for a client that is known and may not do this.
+/// 403, for a client that is known and lacks the permission.
 pub(crate) fn forbidden(told: impl Into<Cow<'static, str>>) -> Refused {
     Refused::of(FORBIDDEN, 403, told).ending_connection()
 }

@@ -1,15 +1,14 @@
 //! Files with keys, which are read again when they change: keys are replaced without a restart, and
 //! without a signal.
 //!
-//! A thread looks several times a second, since secrets in containers are replaced by renaming
-//! whole folders, which is no event of the file. What it finds:
+//! A thread polls the files several times a second, since secrets in containers are replaced by
+//! renaming whole folders, which raises no event for the file itself:
 //!
-//! - A file with keys: these hold, and no others. A change is taken once it was the same at two
-//!   looks, so that a file that is being written is not taken for a shorter one.
-//! - A file without any, or none where one was: its keys have been revoked, and nobody comes in by
-//!   them any more.
-//! - A file that cannot be read or understood says nothing: a slip of the pen must not shut
-//!   everybody out. The keys before it stay, and the log says so as an error, again and again.
+//! - A file with keys: these are valid, and no others. A change is applied once two polls have seen
+//!   the same state, so that a file that is still being written is not read as a shorter one.
+//! - A file that is empty or has been removed: its keys are revoked.
+//! - A file that cannot be read or parsed is ignored: a typing error must not lock out every
+//!   client. The previous keys stay, and the log repeats the error regularly.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,13 +19,13 @@ use super::keys::{ApiKey, ApiKeyError};
 use super::token::{TokenKeyError, TokenKeys};
 use crate::engine::Handle;
 
-/// Between two looks.
+/// Time between two polls.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Looks after which a change is taken that never rests.
+/// Polls after which a file that keeps changing is read.
 const LOOKS_MAX: usize = 3;
 
-/// How often it is said that a file cannot be used.
+/// Time between two log lines about a file that cannot be used.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bytes that a file with keys may have: a thousand API keys, or a large set of JSON Web Keys.
@@ -35,38 +34,38 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files with keys. Relative paths start at the working directory.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Files {
-    /// API keys, one a line; empty lines and those that begin with `#` are left out.
+    /// API keys, one per line; empty lines and those that begin with `#` are skipped.
     pub keys: Option<PathBuf>,
     /// Keys that sign tokens: public keys in PEM, or a set of JSON Web Keys.
     pub tokens: Option<PathBuf>,
 }
 
-/// Why a file with keys cannot be used. The message begins with the file, and says nothing of what
-/// is in it.
+/// The reason why a key file cannot be used. The message begins with the path, and never contains
+/// anything of the file's content.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct FileError {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The problem with it.
     pub problem: FileProblem,
 }
 
-/// What is wrong with a file with keys.
+/// A problem with a key file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// A line of it is no API key.
+    /// A line is not a valid API key.
     #[error("line {line}: {error}")]
     Line {
         /// Counted from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         error: ApiKeyError,
     },
-    /// It holds no keys that sign tokens.
+    /// It holds no usable keys for tokens.
     #[error(transparent)]
     Tokens(#[from] TokenKeyError),
 }
@@ -93,7 +92,7 @@ impl Files {
             })
     }
 
-    /// What tells that a file has changed.
+    /// The current state of the files, to notice a change by.
     pub(super) fn stamps(&self) -> Stamps {
         [&self.keys, &self.tokens].map(|path| {
             let metadata = fs::metadata(path.as_ref()?).ok()?;
@@ -107,10 +106,10 @@ impl Files {
     }
 }
 
-/// What each file is like; `None`: there is none.
+/// The state of each file; `None`: it does not exist.
 pub(super) type Stamps = [Option<Stamp>; 2];
 
-/// Another one tells that a file is another file, or has other contents.
+/// The metadata of a file. If any of it differs, the file was replaced or its content has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Stamp {
     file: (u64, u64),
@@ -119,20 +118,20 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
-/// Files that somebody looks at.
+/// Files that are polled for changes.
 #[derive(Clone)]
 pub(crate) struct Watched {
     files: Files,
-    /// As they were when they were read.
+    /// Their state when they were last read.
     taken: Stamps,
-    /// As they were at the last look, where that is something else, and for how many looks.
+    /// Their state at the last poll, if it differs, and the number of polls since it changed.
     seen: Option<(Stamps, usize)>,
-    /// When to try again what could not be used.
+    /// When to read files again that could not be used.
     again: Option<Instant>,
 }
 
 impl Watched {
-    /// Files that are read after this.
+    /// Files that the caller reads after this call.
     pub(crate) fn new(files: Files) -> Watched {
         let taken = files.stamps();
         Watched::since(files, taken)
@@ -147,7 +146,7 @@ impl Watched {
         }
     }
 
-    /// Looks. Returns whether the files are to be read now.
+    /// Polls the files once. Returns whether they are to be read now.
     pub(crate) fn must_read(&mut self) -> bool {
         let stamps = self.files.stamps();
         if stamps == self.taken {
@@ -167,15 +166,15 @@ impl Watched {
         true
     }
 
-    /// Says what came of reading: a file that cannot be used is read again after a while, so that
-    /// it is complained of again.
+    /// Records whether the files could be used. If not, they are read again after a while, so that
+    /// the log repeats the error.
     pub(crate) fn note(&mut self, is_usable: bool) {
         self.again = (!is_usable).then(|| Instant::now() + COMPLAINT_INTERVAL);
     }
 }
 
-/// Has a thread call `look` for as long as it returns true.
-pub(crate) fn look_again_and_again(mut look: impl FnMut() -> bool + Send + 'static) {
+/// Spawns a thread that calls `look` at each interval, until it returns false.
+pub(crate) fn spawn_poller(mut look: impl FnMut() -> bool + Send + 'static) {
     let every = move || {
         loop {
             thread::sleep(LOOK_INTERVAL);
@@ -186,11 +185,11 @@ pub(crate) fn look_again_and_again(mut look: impl FnMut() -> bool + Send + 'stat
     };
     let spawned = thread::Builder::new().name("guard".to_owned()).spawn(every);
     if let Err(error) = spawned {
-        tracing::error!(%error, "files with keys are read again on SIGHUP alone");
+        tracing::error!(%error, "cannot watch the key files; send SIGHUP to reload them");
     }
 }
 
-/// What a file says, which may have changed; `None`: nothing, and the keys before it stay.
+/// The keys of a file that was read again; `None`: it cannot be used, and the previous keys stay.
 pub(crate) fn taken<T: Default>(
     path: &Option<PathBuf>,
     read: Result<T, FileError>,
@@ -201,24 +200,24 @@ pub(crate) fn taken<T: Default>(
         Ok(keys) => {
             if let Some(path) = path.as_ref().filter(|_| is_empty(&keys)) {
                 let path = path.display();
-                tracing::warn!("{path}: holds no keys: nobody comes in by it any more");
+                tracing::warn!("{path}: holds no keys: the previous ones are revoked");
             }
             Some(keys)
         }
         Err(error) if error.is_absent() => {
-            tracing::warn!("{error}: nobody comes in by its keys any more");
+            tracing::warn!("{error}: all of its keys are revoked");
             Some(T::default())
         }
         Err(error) => {
             handle.count_unusable_key_file();
-            tracing::error!("{error}: the keys stay as they were");
+            tracing::error!("{error}: the previous keys stay in force");
             None
         }
     }
 }
 
 impl FileError {
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     fn is_absent(&self) -> bool {
         let FileProblem::Unreadable(error) = &self.problem else {
             return false;
@@ -262,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_keys_has_one_a_line_and_comments() {
+    fn a_key_file_has_one_key_per_line_and_comments() {
         let text = "# old\nold-key-0123456789\n\n  new-key-0123456789  \n";
         let keys = parse_keys(text).expect("keys");
         let keys: Vec<&str> = keys.iter().map(ApiKey::reveal).collect();
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_without_what_is_in_it() {
+    fn a_problem_with_a_file_never_repeats_its_content() {
         let problem = |text: &str| parse_keys(text).expect_err("a problem").to_string();
         assert!(problem("# ok\nhünter\n").starts_with("line 2: an API key has 1"));
         assert!(problem("# ok\nhunter 2\n").starts_with("line 2: scope 1 is not one of"));

@@ -1,6 +1,6 @@
-//! Tokens that were good lately, by their hash: they are not verified again while the same keys
-//! hold, and pass where their address has shown too many bad ones. What a token says is read and
-//! judged each time.
+//! A cache of recently verified tokens, by their hash: their signatures are not verified again
+//! while the keys stay the same, and they pass even if their address has sent too many invalid
+//! ones. The claims of a token are checked each time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,18 +17,18 @@ const PARTS: usize = 16;
 /// Tokens of one part.
 const PART_MAX: usize = KNOWN_TOKENS_MAX / PARTS;
 
-/// Half of a hash: nobody makes a token with that of another one.
+/// Half of a hash, 128 bits: enough that no one can make a token with the hash of another one.
 pub(super) type TokenHash = [u8; 16];
 
-/// Tokens that were good.
+/// Tokens whose signatures were valid.
 #[derive(Debug, Default)]
 pub(super) struct GoodTokens([Mutex<HashMap<TokenHash, Good>>; PARTS]);
 
 #[derive(Debug)]
 struct Good {
-    /// The key that has signed it.
+    /// The key that signed it.
     key: Fingerprint,
-    /// When there is no use in remembering it any more.
+    /// After this time the entry is useless.
     expires: SystemTime,
 }
 
@@ -39,12 +39,13 @@ pub(super) fn hash_of(token: &str) -> TokenHash {
 }
 
 impl GoodTokens {
-    /// The key that has signed it, if it was good.
+    /// The key that signed it, if it is in the cache.
     pub(super) fn find(&self, token: &TokenHash) -> Option<Fingerprint> {
         self.part(token).get(token).map(|good| good.key)
     }
 
-    /// Remembers it. If there are too many, the expired ones go, then any until a quarter is free.
+    /// Remembers a token. A full part drops its expired entries first, then any others until a
+    /// quarter is free.
     pub(super) fn remember(
         &self,
         token: TokenHash,
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_good_is_known_and_memory_is_bounded() {
+    fn verified_tokens_are_remembered_in_bounded_memory() {
         let (good, now) = (GoodTokens::default(), UNIX_EPOCH);
         let key = Fingerprint::of(&[b"key"]);
         let later = now + Duration::from_secs(1);
@@ -97,7 +98,7 @@ mod tests {
             parts.map(|part| part.lock().expect("a part").len()).sum()
         };
         assert!((KNOWN_TOKENS_MAX / 2..=KNOWN_TOKENS_MAX).contains(&known(&good)));
-        // What has expired makes room at once.
+        // Expired entries are dropped first.
         for number in 0..64 * PARTS {
             good.remember(hash_of(&format!("later {number}")), key, later, later);
         }

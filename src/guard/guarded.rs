@@ -4,19 +4,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::denial;
-use super::judge::{Guard, Trier};
-use super::revoked::Door;
+use super::judge::{Attempt, Guard};
+use super::revoked::CurrentGuard;
 use crate::engine::{
     Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Local, Mailer,
     OnShard, Pulse, Refused, Request, Responder, Service, Session, Terms,
 };
 use crate::wire::decoder::Message;
 
-/// An endpoint or a service with a guard in front. A reload replaces the guard. Who is connected
-/// stays, but for those who came in by what is good no more
-/// ([`CloseRevoked`](super::CloseRevoked)).
+/// An endpoint or a service with a guard in front. A reload replaces the guard. Open connections
+/// stay, except those whose credential is revoked ([`CloseRevoked`](super::CloseRevoked)).
 pub struct Guarded<E> {
-    door: Arc<Door>,
+    current: Arc<CurrentGuard>,
     handle: OnceLock<Handle>,
     inner: E,
 }
@@ -25,33 +24,33 @@ impl<E> Guarded<E> {
     /// Puts `guard` in front of `inner`.
     pub fn new(inner: E, guard: Arc<Guard>) -> Guarded<E> {
         Guarded {
-            door: Arc::new(Door::new(guard)),
+            current: Arc::new(CurrentGuard::new(guard)),
             handle: OnceLock::new(),
             inner,
         }
     }
 
-    /// As [`Guard::judge`]. It counts who fails.
-    fn judge(
+    /// As [`Guard::judge`], and counts the failures of each client.
+    fn check(
         &self,
         request: &Request<'_>,
         responder: &mut Responder<'_>,
     ) -> Result<Terms, Refused> {
-        let trier = Trier(Some((responder, request.peer)));
-        let guard = self.door.guard();
-        let terms = guard.judge_try(request.head, SystemTime::now(), trier)?;
-        Ok(self.door.keep(terms))
+        let attempt = Attempt(Some((responder, request.peer)));
+        let guard = self.current.guard();
+        let terms = guard.check_attempt(request.head, SystemTime::now(), attempt)?;
+        Ok(self.current.authorize(terms))
     }
 
     fn begin(&self, handle: &Handle) {
         self.handle.get_or_init(|| handle.clone());
-        self.door.guard().watch(handle);
+        self.current.guard().watch(handle);
     }
 
     /// Takes the guard of `next`.
     fn replace_guard(&self, next: &Guarded<E>) {
-        let guard = next.door.guard();
-        let before = self.door.replace(Arc::clone(&guard));
+        let guard = next.current.guard();
+        let before = self.current.replace(Arc::clone(&guard));
         if let Some(handle) = self.handle.get() {
             guard.watch(handle);
             guard.recheck_after(&before, handle);
@@ -89,7 +88,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     }
 
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission<E::State> {
-        match self.judge(request, responder) {
+        match self.check(request, responder) {
             Ok(terms) => self
                 .inner
                 .admit(&known(request, &terms), responder)
@@ -100,7 +99,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
     fn opened(&self, session: &mut Session<'_, E::State, E::Local>, request: &Request<'_>) {
         self.inner.opened(session, request);
-        // The answer of the endpoint may have come later than the key went.
+        // The key may have been revoked while the endpoint's answer was awaited.
         session.recheck();
     }
 
@@ -156,7 +155,7 @@ impl<S: Service> Service for Guarded<S> {
         if request.head.method == "OPTIONS" {
             return self.inner.check_head(request, responder);
         }
-        match self.judge(request, responder) {
+        match self.check(request, responder) {
             Ok(terms) => match self.inner.check_head(&known(request, &terms), responder) {
                 answered @ HeadVerdict::Answered(_) => answered,
                 _ => HeadVerdict::Admitted(terms.context),
@@ -169,13 +168,13 @@ impl<S: Service> Service for Guarded<S> {
         self.inner.request(request, responder)
     }
 
-    /// What a path tells is for those who may come in. OPTIONS is for everybody: browsers send it
-    /// without credentials.
+    /// The service answers admitted clients only. OPTIONS is open to all: browsers send it without
+    /// credentials.
     fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         if request.head.method == "OPTIONS" {
             return self.inner.request(request, responder);
         }
-        match self.judge(request, responder) {
+        match self.check(request, responder) {
             Ok(terms) => self.inner.request(&known(request, &terms), responder),
             Err(refused) => Answer::Refuse(refused),
         }

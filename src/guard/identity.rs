@@ -1,4 +1,4 @@
-//! Who a client is, and which rooms it may read and write.
+//! The identity of a client, and the rooms that it may read and write.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,28 +8,28 @@ use serde::{Deserialize, Deserializer};
 
 use super::keys::Fingerprint;
 
-/// Who a client is. The default is nobody in particular, who may go everywhere.
+/// The identity of a client. The default is an anonymous client that may read and write all rooms.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
-    /// Its name; `None` where it has none.
+    /// Its name, if it has one.
     pub user: Option<Box<str>>,
     /// Rooms that it may join.
     pub read: Rooms,
     /// Rooms that it may publish to.
     pub write: Rooms,
-    /// By what it came in.
+    /// The credential that admitted it.
     pub by: By,
 }
 
-/// By what a client came in.
+/// The credential that admitted a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum By {
-    /// By something else than a guard knows.
+    /// None, or one that a guard does not know.
     #[default]
     Other,
-    /// By an API key.
+    /// An API key.
     Key(Fingerprint),
-    /// By a token that this key has signed.
+    /// A token that this key signed.
     Token(Fingerprint),
 }
 
@@ -43,8 +43,8 @@ pub enum Rooms {
     Matching(Vec<Pattern>),
 }
 
-/// A room's name, or the beginning of names with a `*` behind it: `/chat/a`, `/chat/*`, `*`. A `*`
-/// anywhere else stands for itself.
+/// The name of a room, or a prefix of names followed by `*`: `/chat/a`, `/chat/*`, `*`. A `*` at
+/// any other place is literal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
     text: Box<str>,
@@ -62,8 +62,8 @@ impl Identity {
         self.write.contain(room)
     }
 
-    /// Whether it may go by this name. It has to be its own; the owner of an API key may go by any,
-    /// and the bearer of a token without one by none.
+    /// Whether it may use this name. A client with a name may use that one only; the owner of an
+    /// API key may use any, and the bearer of a token without a name none.
     pub fn may_be(&self, user: &str) -> bool {
         match &self.user {
             Some(own) => **own == *user,
@@ -83,7 +83,7 @@ impl Rooms {
 }
 
 impl Pattern {
-    /// Whether a room of this name is meant.
+    /// Whether the pattern covers a room of this name.
     pub fn matches(&self, room: &str) -> bool {
         if self.is_beginning {
             room.starts_with(&*self.text)
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_a_name_or_the_beginning_of_names() {
+    fn a_pattern_is_a_name_or_a_prefix() {
         for (pattern, room, matches) in [
             ("/chat/a", "/chat/a", true),
             ("/chat/a", "/chat/ab", false),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_and_writing_are_two_things_and_a_name_is_ones_own() {
+    fn reading_writing_and_names_are_separate_permissions() {
         let rooms = |pattern: &str| Rooms::Matching(vec![pattern.parse().expect("a pattern")]);
         let ada = Identity {
             user: Some("ada".into()),

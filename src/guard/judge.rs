@@ -1,4 +1,4 @@
-//! The guard itself: what it knows, and how it judges a request.
+//! The guard itself: its credentials, and how it checks a request.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,8 +16,9 @@ use super::token::{Claims, TokenError, TokenKeys};
 use crate::engine::{Context, Peer, Refused, Responder, Terms, Throttled};
 use crate::wire::http::Head;
 
-/// The subprotocol that is selected where a client offers it and the endpoint selects none: so a
-/// browser, which can send a key or a token only as a subprotocol, gets one that is none.
+/// The subprotocol that is selected if a client offers it and the endpoint selects none. A browser
+/// that sends its key or token as a subprotocol needs another one selected, since the answer must
+/// not repeat the credential.
 pub const PROTOCOL: &str = "corecast.v1";
 
 /// A guard. It serves all shards.
@@ -27,20 +28,20 @@ pub struct Guard {
     pub(super) auth: Option<Auth>,
     /// The files as they were before they were read.
     pub(super) stamps: Stamps,
-    /// A thread looks at them.
+    /// Whether a thread polls them.
     pub(super) is_watched: AtomicBool,
-    /// How often it was asked to judge open connections again, and did not yet.
+    /// Rechecks of open connections that were asked for and are not done yet.
     pub(super) rechecks: AtomicUsize,
 }
 
-/// Who is let in.
+/// The credentials that admit a client.
 #[derive(Debug)]
 pub(super) struct Auth {
     pub(super) settings: AuthSettings,
     pub(super) keys: RwLock<Keys>,
 }
 
-/// What is in settings and files together. Each half is replaced by itself.
+/// The keys of settings and files together. Each half is replaced on its own.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     pub(super) api: Arc<ApiKeys>,
@@ -50,15 +51,15 @@ pub(super) struct Keys {
 #[derive(Debug, Default)]
 pub(super) struct TokenHalf {
     pub(super) keys: TokenKeys,
-    /// Tokens that these keys have signed.
+    /// Recent tokens that these keys signed.
     good: GoodTokens,
 }
 
-/// The shard's side of a client that shows something; the default is nobody's.
+/// Counts a client's failures with its shard; the default counts nothing.
 #[derive(Default)]
-pub(super) struct Trier<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, Peer)>);
+pub(super) struct Attempt<'t, 'l>(pub(super) Option<(&'t mut Responder<'l>, Peer)>);
 
-impl Trier<'_, '_> {
+impl Attempt<'_, '_> {
     fn may_try(&self) -> Result<(), Refused> {
         let Some((responder, client)) = &self.0 else {
             return Ok(());
@@ -66,7 +67,7 @@ impl Trier<'_, '_> {
         responder.may_try(*client).map_err(Throttled::refused)
     }
 
-    /// The refusal for a client whose credentials were no good.
+    /// The refusal for a client whose credentials were not valid.
     fn failed(&mut self, refused: Refused) -> Refused {
         let Some((responder, client)) = &mut self.0 else {
             return refused;
@@ -105,7 +106,7 @@ impl Guard {
         }))
     }
 
-    /// Whether credentials are needed and there are none that would be good: nobody comes in.
+    /// Whether credentials are required and none are configured, so that every client is refused.
     pub fn is_shut(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| {
             let keys = auth.keys();
@@ -113,7 +114,7 @@ impl Guard {
         })
     }
 
-    /// Judges a token by itself as of `now`; `None` where there are no keys for tokens.
+    /// Checks a token alone as of `now`; `None` if no keys for tokens are configured.
     pub fn check(&self, token: &str, now: SystemTime) -> Option<Result<Claims, TokenError>> {
         let auth = self.auth.as_ref()?;
         let keys = auth.keys();
@@ -122,20 +123,20 @@ impl Guard {
         (!keys.is_empty()).then(|| keys.verify(token, checks, now))
     }
 
-    /// Judges a request as of `now`, however often its client has failed.
+    /// Checks a request as of `now`, regardless of earlier failures of its client.
     ///
     /// # Errors
     ///
-    /// The first offence.
+    /// The first failure.
     pub fn judge(&self, head: &Head<'_>, now: SystemTime) -> Result<Terms, Refused> {
-        self.judge_try(head, now, Trier::default())
+        self.check_attempt(head, now, Attempt::default())
     }
 
-    pub(super) fn judge_try(
+    pub(super) fn check_attempt(
         &self,
         head: &Head<'_>,
         now: SystemTime,
-        trier: Trier<'_, '_>,
+        attempt: Attempt<'_, '_>,
     ) -> Result<Terms, Refused> {
         if !self.origins.admit(head) {
             return Err(denial::origin());
@@ -147,7 +148,7 @@ impl Guard {
         let Some(auth) = &self.auth else {
             return Ok(terms);
         };
-        let (identity, expires) = auth.identify(head, now, trier)?;
+        let (identity, expires) = auth.identify(head, now, attempt)?;
         let context: Arc<Context> = Arc::new(identity);
         Ok(Terms {
             context: Some(context),
@@ -163,12 +164,12 @@ impl Auth {
         keys.clone()
     }
 
-    /// Who the client is, and until when.
+    /// The client's identity, and the time when it expires.
     fn identify(
         &self,
         head: &Head<'_>,
         now: SystemTime,
-        mut trier: Trier<'_, '_>,
+        mut attempt: Attempt<'_, '_>,
     ) -> Result<(Identity, Option<SystemTime>), Refused> {
         let keys = self.keys();
         let takes_tokens = !keys.token.keys.is_empty();
@@ -182,14 +183,14 @@ impl Auth {
                 Ok((identity, None))
             }
             Some(Credential::ApiKey(..)) => Err(denial::out_of_scope()),
-            // If nobody has a key or a token, none can be guessed.
+            // Without any key or token nothing can be guessed, so the failure is not counted.
             Some(Credential::Unknown) if keys.api.is_empty() && !takes_tokens => {
                 Err(denial::bad_key())
             }
-            Some(Credential::Unknown) => Err(trier.failed(denial::bad_key())),
+            Some(Credential::Unknown) => Err(attempt.failed(denial::bad_key())),
             Some(Credential::Token(token)) => {
-                let claims = self.claims(&keys.token, &token, now, &mut trier)?;
-                // Leeway is for clocks that differ, at the end as at the beginning.
+                let claims = self.claims(&keys.token, &token, now, &mut attempt)?;
+                // Clocks may differ, so the leeway holds for `exp` as it does for `nbf`.
                 let expires = claims
                     .expires
                     .checked_add(self.settings.token_checks.leeway);
@@ -198,13 +199,14 @@ impl Auth {
         }
     }
 
-    /// What a token says. One that is not known to be good is verified, if its client may try.
+    /// The claims of a token. Its signature is verified if it is not in the cache and its client
+    /// has not failed too often.
     fn claims(
         &self,
         half: &TokenHalf,
         token: &str,
         now: SystemTime,
-        trier: &mut Trier<'_, '_>,
+        attempt: &mut Attempt<'_, '_>,
     ) -> Result<Claims, Refused> {
         let (keys, checks) = (&half.keys, &self.settings.token_checks);
         let hash = good::hash_of(token);
@@ -212,10 +214,10 @@ impl Auth {
         let signed = match known {
             Some(key) => Ok(key),
             None => {
-                trier.may_try()?;
+                attempt.may_try()?;
                 let mut spent_ns = 0;
                 let signed = keys.verify_signed(token, &mut spent_ns);
-                trier.spent(spent_ns);
+                attempt.spent(spent_ns);
                 signed
             }
         };
@@ -226,7 +228,7 @@ impl Auth {
             }
             Ok(claims)
         });
-        claims.map_err(|error| trier.failed(denial::bad_token(error)))
+        claims.map_err(|error| attempt.failed(denial::bad_token(error)))
     }
 }
 

@@ -1,8 +1,7 @@
-//! API keys: texts that are known to both sides, several at once so that they can be replaced one
-//! after the other.
+//! API keys: shared secrets, several at once so that they can be replaced one after the other.
 //!
-//! Of a key only its SHA-256 is kept where keys are compared. All of them are compared with what is
-//! presented, in constant time, so that no answer comes sooner for being less wrong.
+//! Only the SHA-256 of each key is kept for comparison. A presented key is compared with all of
+//! them, in constant time, so that the time of the answer tells nothing about the keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,10 +12,10 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::suggest;
 
-/// What is printed in place of a secret.
+/// The text that is printed in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
 
-/// What nobody may see: it has no `Display`, and its `Debug` hides it.
+/// A secret: it has no `Display`, and its `Debug` prints [`HIDDEN`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
@@ -38,7 +37,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An API key: 1 to 512 visible ASCII characters, and what it opens. One with a comma cannot be
+/// An API key: 1 to 512 visible ASCII characters, and its scopes. One with a comma cannot be
 /// offered as a subprotocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApiKey {
@@ -46,7 +45,7 @@ pub struct ApiKey {
     scopes: Scopes,
 }
 
-/// Something that an API key opens.
+/// A permission that an API key grants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr, VariantArray, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Scope {
@@ -56,38 +55,38 @@ pub enum Scope {
     Push,
     /// Publishing to rooms and users.
     Publish,
-    /// Rooms, who is in them, and what the relay has.
+    /// Reading rooms, their members, and the state of the relay.
     Read,
     /// Closing connections.
     Disconnect,
 }
 
-/// What an API key opens.
+/// The permissions that an API key grants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Scopes(u8);
 
-/// Why a text is no API key. It does not say which text.
+/// The reason why a text is not a valid API key. It does not repeat the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApiKeyError {
     /// Empty, too long, or with bytes that no header can carry.
     #[error("an API key has 1 to 512 visible ASCII characters")]
     Malformed,
-    /// What stands for a key where a config is printed.
+    /// It is the placeholder that stands for a key in a printed config.
     #[error("(hidden) is what --check prints in place of a key")]
     Hidden,
-    /// A list of scopes has none in it.
-    #[error("there is no scope; leave them out for a key that opens everything")]
+    /// The list of scopes is empty.
+    #[error("the list of scopes is empty; omit it for a key that has all scopes")]
     NoScope,
-    /// A scope is none of those that there are.
+    /// The name of a scope is unknown.
     #[error("scope {number} is not one of {}{}", Scope::names(), meant(.nearest))]
     Scope {
-        /// Its place in the list, from 1.
+        /// Its position in the list, from 1.
         number: usize,
-        /// What was probably meant.
+        /// The scope that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// There is more than a key and its scopes, or something else.
-    #[error("it is no key and no key with scopes, such as {{key: …, scopes: [push, read]}}")]
+    /// It has more parts than a key and its scopes, or is of another type.
+    #[error("it is neither a key nor a key with scopes, such as {{key: …, scopes: [push, read]}}")]
     Form,
 }
 
@@ -96,29 +95,29 @@ fn meant(nearest: &Option<&str>) -> String {
 }
 
 impl Scope {
-    /// Every one.
+    /// All scopes.
     pub const ALL: &'static [Scope] = <Self as VariantArray>::VARIANTS;
 
-    /// Every name, as in a list.
+    /// All names, separated by commas.
     fn names() -> String {
         <Self as VariantNames>::VARIANTS.join(", ")
     }
 
-    /// As it is written.
+    /// The name in configs and key files.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl Scopes {
-    /// All of them.
+    /// All scopes.
     pub const ALL: Scopes = Scopes((1 << Scope::ALL.len()) - 1);
 
     /// Reads scopes by name.
     ///
     /// # Errors
     ///
-    /// None, or one that there is not.
+    /// The list is empty, or a name is unknown.
     pub fn of_names<'n>(names: impl Iterator<Item = &'n str>) -> Result<Scopes, ApiKeyError> {
         let mut scopes = Scopes(0);
         for (index, name) in names.enumerate() {
@@ -138,12 +137,12 @@ impl Scopes {
         }
     }
 
-    /// Whether this one is among them.
+    /// Whether `scope` is among them.
     pub fn contain(self, scope: Scope) -> bool {
         self.0 & 1 << scope as u8 != 0
     }
 
-    /// Each of them.
+    /// The scopes one by one.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         let all = Scope::ALL.iter().copied();
         all.filter(move |scope| self.contain(*scope))
@@ -162,7 +161,7 @@ impl ApiKey {
     /// Keys with fewer characters can be guessed.
     pub const SHORT_BYTES: usize = 16;
 
-    /// The same key, which opens only these.
+    /// The same key with only these scopes.
     pub fn with_scopes(self, scopes: Scopes) -> ApiKey {
         ApiKey { scopes, ..self }
     }
@@ -172,7 +171,7 @@ impl ApiKey {
         self.text.reveal()
     }
 
-    /// What it opens.
+    /// The permissions that it grants.
     pub fn scopes(&self) -> Scopes {
         self.scopes
     }
@@ -182,7 +181,7 @@ impl ApiKey {
         self.reveal().len() < ApiKey::SHORT_BYTES
     }
 
-    /// A line of a file: a key alone, or with scopes behind it (`KEY push,read`).
+    /// Parses a line of a file: a key alone, or followed by scopes (`KEY push,read`).
     pub(super) fn of_line(line: &str) -> Result<ApiKey, ApiKeyError> {
         let mut parts = line.split_ascii_whitespace();
         let key = parts.next().unwrap_or_default().parse::<ApiKey>()?;
@@ -194,7 +193,7 @@ impl ApiKey {
     }
 }
 
-/// It opens everything.
+/// The key has all scopes.
 impl FromStr for ApiKey {
     type Err = ApiKeyError;
 
@@ -212,12 +211,12 @@ impl FromStr for ApiKey {
     }
 }
 
-/// Tells a key from others without telling the key: 64 bits of its hash.
+/// Identifies a key without revealing it: 64 bits of its hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Of a key in several parts.
+    /// The fingerprint of a key that has several parts.
     pub(super) fn of(parts: &[&[u8]]) -> Fingerprint {
         let mut context = Context::new(&SHA256);
         parts.iter().for_each(|part| context.update(part));
@@ -230,7 +229,7 @@ impl Fingerprint {
     }
 }
 
-/// Even a hash would tell a key that is short.
+/// Hidden, since a short key could be found from its hash.
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
@@ -241,7 +240,6 @@ impl fmt::Debug for Fingerprint {
 #[derive(Default, PartialEq, Eq)]
 pub struct ApiKeys(Vec<Known>);
 
-/// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Known {
     hash: [u8; SHA256_OUTPUT_LEN],
@@ -249,7 +247,7 @@ struct Known {
 }
 
 impl ApiKeys {
-    /// These keys. One that is there several times opens what any of them opens.
+    /// A set of these keys. A key that is listed several times has the scopes of all its entries.
     pub fn new(keys: &[ApiKey]) -> ApiKeys {
         let each = keys.iter().map(|key| Known {
             hash: hash(key.reveal().as_bytes()),
@@ -265,18 +263,18 @@ impl ApiKeys {
         ApiKeys(known)
     }
 
-    /// Whether there are none, so that nothing is one of them.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this is one of them, whatever it opens.
+    /// Whether this is one of the keys, regardless of its scopes.
     pub fn allow(&self, presented: &[u8]) -> bool {
         self.find(presented).is_some()
     }
 
-    /// What this opens, if it is one of them. The time that this takes depends on its length and on
-    /// how many keys there are, and not on what they are.
+    /// The fingerprint and the scopes of a presented key, if it is in the set. The time that this
+    /// takes depends on its length and on the number of keys, never on their content.
     pub fn find(&self, presented: &[u8]) -> Option<(Fingerprint, Scopes)> {
         let presented = hash(presented);
         let mut found = 0;
@@ -287,7 +285,7 @@ impl ApiKeys {
         Some((Fingerprint::of_hash(&known.hash), Scopes(known.scopes)))
     }
 
-    /// Whether the key with that fingerprint is one of them and opens this.
+    /// Whether the key with that fingerprint is in the set and has this scope.
     pub fn opens(&self, key: Fingerprint, scope: Scope) -> bool {
         let found = self
             .0
@@ -295,7 +293,7 @@ impl ApiKeys {
         found.is_ok_and(|index| Scopes(self.0[index].scopes).contain(scope))
     }
 
-    /// Each of them.
+    /// The fingerprints of all keys.
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         self.0.iter().map(|known| Fingerprint::of_hash(&known.hash))
     }
@@ -321,7 +319,7 @@ mod tests {
     const NEW: &str = "new-key-0123456789";
 
     #[test]
-    fn each_of_several_keys_is_good_and_nothing_else() {
+    fn each_of_several_keys_is_accepted_and_no_other() {
         let keys = [OLD, NEW].map(|key| key.parse().expect("a key"));
         let keys = ApiKeys::new(&keys);
         assert!(keys.allow(OLD.as_bytes()) && keys.allow(NEW.as_bytes()));
@@ -337,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_a_header_is_no_key() {
+    fn a_text_that_does_not_fit_a_header_is_rejected() {
         let long = "k".repeat(ApiKey::BYTES_MAX);
         for good in ["k", "a,b", "sk_live-1.~/+=", &long] {
             assert!(good.parse::<ApiKey>().is_ok(), "{good}");
@@ -349,14 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_in_what_is_printed_of_it() {
+    fn a_printed_key_is_hidden() {
         let key: ApiKey = OLD.parse().expect("a key");
         let keys = ApiKeys::new(std::slice::from_ref(&key));
         let printed = format!("{key:?} {keys:?} {:?}", Secret::new(OLD));
         assert!(!printed.contains("old-key"), "{printed}");
     }
+
     #[test]
-    fn a_key_opens_what_its_scopes_say_and_one_without_scopes_everything() {
+    fn a_key_has_its_scopes_or_all_if_none_are_listed() {
         let line = |text: &str| ApiKey::of_line(text).expect("a key");
         let keys = ApiKeys::new(&[line(OLD), line(&format!("{NEW} push,read"))]);
         let scopes = |key: &str| keys.find(key.as_bytes()).expect("it is known");
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_there_is_not_is_told_with_what_was_meant_and_without_the_text() {
+    fn an_unknown_scope_is_reported_with_the_nearest_name() {
         let problem = |line: &str| ApiKey::of_line(line).expect_err("no key").to_string();
         assert_eq!(
             problem("key push,raed"),

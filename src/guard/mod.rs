@@ -1,15 +1,15 @@
-//! Who may come in: the pages that may ask, the keys and tokens that let a client in, and the rooms
-//! that a token is good for.
+//! Authentication and origins: the pages that may connect, the keys and tokens that admit a client,
+//! and the rooms that a token is valid for.
 //!
-//! A [`Guard`] judges a request by its head alone; [`Guarded`] puts one in front of any endpoint.
-//! Whoever passes with a key or a token has an [`Identity`], which is the context of its
-//! connection: endpoints ask it through [`Request::context`] and [`Session::context`]. A guard
-//! depends on the engine alone, and costs nothing once a connection is open: what it wraps is
-//! called directly.
+//! A [`Guard`] checks a request by its head alone; [`Guarded`] puts one in front of any endpoint.
+//! A client that passes with a key or a token has an [`Identity`], which is the context of its
+//! connection: endpoints read it through [`Request::context`] and [`Session::context`]. A guard
+//! depends on the engine alone, and costs nothing once a connection is open: the endpoint that it
+//! wraps is called directly.
 //!
-//! In this order: the origin, then who the client is. What networks may come in is decided before,
-//! by the engine (`Settings::networks`); which rooms, afterwards, by the endpoint. The first
-//! offence counts, has a [`Refusal`] for the metrics and the log, and no secret is in either.
+//! The guard checks the origin first, then the client's credential. The engine checks the network
+//! earlier (`Settings::networks`); the endpoint checks the rooms later. The first failure decides.
+//! It has a [`Refusal`] for the metrics and the log, and neither contains a secret.
 //!
 //! [`Request::context`]: crate::engine::Request::context
 //! [`Session::context`]: crate::engine::Client::context
@@ -37,7 +37,7 @@ pub use self::denial::{
     reasons,
 };
 pub use self::files::{FileError, FileProblem, Files};
-pub(crate) use self::files::{Watched, look_again_and_again, taken};
+pub(crate) use self::files::{Watched, spawn_poller, taken};
 pub use self::guarded::Guarded;
 pub use self::identity::{By, Identity, Pattern, Rooms};
 pub use self::judge::{Guard, PROTOCOL};

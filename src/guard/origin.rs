@@ -1,7 +1,7 @@
-//! Which pages may connect: the allow-list of origins (RFC 6455 §10.2).
+//! The pages that may connect: the allow-list of origins (RFC 6455 §10.2).
 //!
-//! A browser says in `Origin` which page asks, and a page cannot change that. Other clients say
-//! what they like, or nothing: the list protects the users of browsers, not the relay.
+//! A browser names the page in `Origin`, and the page cannot change that. Other clients can send
+//! any origin, or none: the list protects the users of browsers, not the relay.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -12,14 +12,14 @@ use crate::wire::http::Head;
 /// Pages that may connect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origins {
-    /// One of these; empty: none.
+    /// The allowed origins; empty: none is allowed.
     pub allow: Vec<Origin>,
-    /// Whether a request without an `Origin` is let in, as clients send it that are no browsers.
+    /// Whether a request without an `Origin` is admitted: clients other than browsers send none.
     pub allow_missing: bool,
 }
 
 impl Default for Origins {
-    /// Every page, and whoever is none.
+    /// Every page, and clients other than browsers.
     fn default() -> Origins {
         Origins {
             allow: vec![Origin::Any],
@@ -33,40 +33,40 @@ impl Default for Origins {
 pub enum Origin {
     /// `*`: any.
     Any,
-    /// `same`: a page of the host and port that the request itself names, whatever the scheme,
-    /// which a proxy in front may have taken off.
+    /// `same`: a page of the host and port that the request itself names. The scheme may differ,
+    /// since a proxy in front may terminate TLS.
     Same,
-    /// `https://example.com`: this one; in lower case, its port left out where it is the scheme's.
-    /// Also `null`, which is a page without an origin, such as a local file.
+    /// `https://example.com`: this origin, in lower case and without the scheme's default port.
+    /// Also `null`, which stands for a page without an origin, such as a local file.
     Exact(Box<str>),
-    /// `https://*.example.com`: those of all hosts below this one, but not its own.
+    /// `https://*.example.com`: the origins of all subdomains, without the domain itself.
     Below {
         /// `https://`
         scheme: Box<str>,
-        /// `.example.com`, with the port where there is one.
+        /// `.example.com`, with the port if it has one.
         host: Box<str>,
     },
 }
 
-/// Why a text is no origin.
+/// The reason why a text is not a valid origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OriginError {
-    /// It is none of the forms.
+    /// It has none of the accepted forms.
     #[error(
         "is not an origin; write https://example.com, https://*.example.com, same, null or * (any)"
     )]
     Form,
-    /// It has something behind the host.
-    #[error("has something behind its host; an origin ends there, without a slash")]
+    /// The host is followed by a path, a query or a fragment.
+    #[error("must end after the host and the port, without a slash or a path")]
     Path,
 }
 
 impl Origins {
-    /// Whether the page that sent this request may connect. What is no origin is none that is
-    /// allowed, and two are none.
+    /// Whether the page that sent this request may connect. A malformed origin is refused, and so
+    /// are several `Origin` headers in one request.
     ///
-    /// If everybody may come in, with an `Origin` or without one, nobody looks at it: whoever could
-    /// be refused for it could leave it out.
+    /// If all origins and requests without one are allowed, the header is not checked at all: a
+    /// client that could be refused for it could also omit it.
     pub fn admit(&self, head: &Head<'_>) -> bool {
         if self.allow_missing && self.allow.contains(&Origin::Any) {
             return true;
@@ -88,7 +88,7 @@ impl Origins {
 }
 
 impl Origin {
-    /// Whether this one, in its normal form, is meant.
+    /// Whether this entry covers `origin`, which is in its normal form.
     fn admits(&self, origin: &str, host: Option<&str>) -> bool {
         match self {
             Origin::Any => true,
@@ -107,10 +107,9 @@ impl Origin {
     }
 }
 
-/// The one way to write an origin (RFC 6454 §6.2): `null`, or scheme, host and port and nothing
-/// behind them, in lower case, without the scheme's own port. `None`: it is no origin. A path, a
-/// query, a fragment, user information, a list, an escape or a letter that is not ASCII is in none
-/// that a browser sends.
+/// The normal form of an origin (RFC 6454 §6.2): `null`, or scheme, host and port alone, in lower
+/// case, without the scheme's default port. `None`: it is not an origin. A browser never sends one
+/// with a path, a query, a fragment, user information, a list, an escape or a non-ASCII letter.
 fn normal(text: &str) -> Option<String> {
     if text == "null" {
         return Some(text.to_owned());
@@ -128,7 +127,7 @@ fn normal(text: &str) -> Option<String> {
         _ => None,
     };
     let (host, port) = host_and_port(authority)?;
-    // `file://` is what some browsers inside of apps send.
+    // Some browsers embedded in apps send `file://`.
     if host.is_empty() && (own_port.is_some() || port.is_some()) {
         return None;
     }
@@ -161,7 +160,7 @@ fn host_and_port(authority: &str) -> Option<(String, Option<&str>)> {
     (is_whole && port.parse::<u16>().is_ok()).then_some((host, Some(port)))
 }
 
-/// Labels with points between them; one behind the last stands for the root.
+/// Labels separated by dots; a trailing dot stands for the root.
 fn is_name(host: &str) -> bool {
     let is_in_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
     let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_in_label);
@@ -191,7 +190,7 @@ impl FromStr for Origin {
             let exact = normal(text).ok_or(OriginError::Form)?;
             return Ok(Origin::Exact(exact.into()));
         };
-        // What stands for a label is not one, so the rest alone has to be an origin.
+        // `*` is not a valid label, so only the rest is parsed as an origin.
         let rest = normal(&format!("{scheme}://{below}")).ok_or(OriginError::Form)?;
         let (scheme, below) = rest.split_once("://").ok_or(OriginError::Form)?;
         if below.is_empty() || below.starts_with('[') {
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_allowed_by_its_own_form_alone() {
+    fn each_form_of_an_entry_admits_its_own_origins_only() {
         for (allow, origin, admitted) in [
             ("https://a.example", "https://a.example", true),
             ("https://a.example", "HTTPS://A.Example:443", true),
@@ -285,7 +284,7 @@ mod tests {
         }
     }
 
-    /// Every kind of list, each with what would be let in if it were an origin.
+    /// Every kind of list, each with an origin that it admits.
     const LISTS: [(&str, &str); 5] = [
         ("*", "https://evil.example"),
         ("same", "https://relay.example:8443"),
@@ -295,7 +294,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_no_origin_is_allowed_by_nobody() {
+    fn a_malformed_origin_is_refused_by_every_list() {
         for (allow, origin) in LISTS {
             let origins = origins(&[allow]);
             let good = format!("Origin: {origin}\r\n");
@@ -339,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Whether a text has the form of an origin, by what must not be in it.
+    /// Whether a text has the form of an origin, by the characters that must not occur in it.
     fn has_the_form(text: &str) -> bool {
         let Some((scheme, rest)) = text.split_once("://") else {
             return text == "null";
@@ -354,7 +353,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_what_has_the_form_of_an_origin_is_allowed(
+        fn only_texts_in_the_form_of_an_origin_are_admitted(
             scheme in "(https?://)?",
             before in "[a-z./:@#?%\\[\\]\\\\ ]{0,9}",
             at in 0..LISTS.len(),
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_no_origin_comes_in_where_that_is_allowed_and_two_are_none() {
+    fn a_missing_origin_is_admitted_if_allowed_and_two_are_refused() {
         let mut one = origins(&["https://a.example"]);
         assert!(!admits(&one, ""));
         one.allow_missing = true;
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_origin_is_refused_with_the_reason() {
+    fn an_invalid_origin_in_a_list_is_rejected_with_the_reason() {
         for text in [
             "",
             "example.com",

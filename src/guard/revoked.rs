@@ -1,9 +1,9 @@
-//! Keys that are good no more, and who came in by them.
+//! Revoked keys, and the connections that were opened with them.
 //!
-//! An admitted client has a [`Door`] as its authorizer: it knows the current guard, and so whether
-//! the client's credential would still be accepted. When keys are removed, by a reload or by a file
-//! that has changed, a thread has all open connections rechecked ([`Handle::recheck`]); those that
-//! may not stay are closed with 1008, a bounded number in each turn of their shards.
+//! An admitted client has a [`CurrentGuard`] as its authorizer: it knows the guard in force, and so
+//! whether the client's credential would still be accepted. When keys are removed, by a reload or
+//! by a file that has changed, a thread has all open connections rechecked ([`Handle::recheck`]);
+//! those that may not stay are closed with 1008, a bounded number in each turn of their shards.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,30 +16,31 @@ use super::keys::Scope;
 use super::settings::CloseRevoked;
 use crate::engine::{Authorizer, Handle, Terms};
 
-/// How long all shards may take at the most, and how often it is tried.
+/// Time limit of one attempt to recheck all shards, and the number of attempts.
 const TIME_MAX: Duration = Duration::from_secs(30);
 const TRIES_MAX: usize = 10;
 
-/// A guard's place in front of an endpoint: another guard may take it.
-pub(super) struct Door(RwLock<Arc<Guard>>);
+/// The guard in front of an endpoint, which a reload replaces.
+pub(super) struct CurrentGuard(RwLock<Arc<Guard>>);
 
-impl Door {
-    pub(super) fn new(guard: Arc<Guard>) -> Door {
-        Door(RwLock::new(guard))
+impl CurrentGuard {
+    pub(super) fn new(guard: Arc<Guard>) -> CurrentGuard {
+        CurrentGuard(RwLock::new(guard))
     }
 
     pub(super) fn guard(&self) -> Arc<Guard> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the one that was there.
+    /// Returns the previous guard.
     pub(super) fn replace(&self, guard: Arc<Guard>) -> Arc<Guard> {
-        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, guard)
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, guard)
     }
 
-    /// The terms of an admitted client, with this as the authorizer if there is anything to keep.
-    pub(super) fn keep(self: &Arc<Door>, terms: Terms) -> Terms {
+    /// The terms of an admitted client, with this as the authorizer if the client has an identity
+    /// that could be revoked.
+    pub(super) fn authorize(self: &Arc<CurrentGuard>, terms: Terms) -> Terms {
         let authorizer = terms.context.is_some().then(|| Arc::clone(self) as Arc<_>);
         Terms {
             authorizer,
@@ -48,7 +49,7 @@ impl Door {
     }
 }
 
-impl Authorizer for Door {
+impl Authorizer for CurrentGuard {
     fn still_allows(&self, terms: &Terms) -> bool {
         let context = terms.context.as_deref();
         let identity = context.and_then(|context| context.downcast_ref::<Identity>());
@@ -57,7 +58,7 @@ impl Authorizer for Door {
 }
 
 impl Guard {
-    /// Whether who came in by this may stay.
+    /// Whether a client that was admitted by this credential may stay.
     pub(super) fn still_allows(&self, by: By) -> bool {
         let Some(auth) = &self.auth else {
             return true;
@@ -72,7 +73,7 @@ impl Guard {
         }
     }
 
-    /// Has those closed who came in by what `before` knew, and this guard does not.
+    /// Has connections closed whose credential `before` accepted and this guard does not.
     pub(super) fn recheck_after(self: &Arc<Guard>, before: &Guard, handle: &Handle) {
         let had = before.auth.as_ref().map(Auth::all);
         if !had.into_iter().flatten().all(|by| self.still_allows(by)) {
@@ -80,8 +81,8 @@ impl Guard {
         }
     }
 
-    /// Has everybody judged again, by a thread. Endpoints that share the guard may all ask for it:
-    /// each time somebody is judged after that, and hardly more often.
+    /// Has all connections rechecked on a thread. Endpoints that share the guard may all call this:
+    /// a full check follows each call, and calls during a check share the next one.
     pub(super) fn recheck(self: &Arc<Guard>, handle: &Handle) {
         if self.rechecks.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
@@ -101,13 +102,13 @@ impl Guard {
             .spawn(recheck);
         if let Err(error) = spawned {
             self.rechecks.store(0, Ordering::Release);
-            tracing::error!(%error, "connections whose key is gone stay open");
+            tracing::error!(%error, "connections with a revoked key stay open");
         }
     }
 }
 
 impl Auth {
-    /// All that somebody may have come in by.
+    /// All credentials that may have admitted a client.
     pub(super) fn all(&self) -> Vec<By> {
         let keys = self.keys();
         let api = keys.api.fingerprints().map(By::Key);
@@ -116,14 +117,14 @@ impl Auth {
     }
 }
 
-/// Has everybody judged again, by a thread: what lets in has changed.
+/// Has all connections rechecked on a thread, after the credentials have changed.
 pub(crate) fn recheck_soon(handle: &Handle) {
     let handle = handle.clone();
     let spawned = thread::Builder::new()
         .name("revoking".to_owned())
         .spawn(move || recheck_all(&handle));
     if let Err(error) = spawned {
-        tracing::error!(%error, "connections whose key is gone stay open");
+        tracing::error!(%error, "connections with a revoked key stay open");
     }
 }
 
@@ -132,13 +133,10 @@ fn recheck_all(handle: &Handle) {
         match handle.recheck(Instant::now() + TIME_MAX) {
             Ok(0) => return,
             Ok(closed) => {
-                return tracing::info!(
-                    closed,
-                    "connections are closed that came in by what is good no more"
-                );
+                return tracing::info!(closed, "closed connections whose key was revoked");
             }
             Err(error) => {
-                tracing::warn!(%error, "some connections whose key is gone are still open");
+                tracing::warn!(%error, "some connections with a revoked key are still open");
             }
         }
     }

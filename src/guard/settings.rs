@@ -5,16 +5,16 @@ use super::keys::{ApiKey, Secret};
 use super::origin::Origins;
 use super::token::TokenChecks;
 
-/// What a guard is made from.
+/// The settings of a guard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GuardSettings {
-    /// Pages that may ask.
+    /// Pages that may connect.
     pub origins: Origins,
-    /// Keys and tokens that let a client in; `None`: whoever asks comes in.
+    /// Keys and tokens that admit a client; `None`: every client is admitted.
     pub auth: Option<AuthSettings>,
 }
 
-/// Keys and tokens: one that is good is enough.
+/// Credentials: a client needs one valid key or token.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AuthSettings {
     /// API keys.
@@ -23,20 +23,20 @@ pub struct AuthSettings {
     pub token_secret: Option<Secret>,
     /// Files with more of both, which are read again when they change.
     pub files: Files,
-    /// What else must hold for a token.
+    /// Checks of a token beside its signature and its time.
     pub token_checks: TokenChecks,
-    /// Whose connections end with the key that let them in.
+    /// Which connections are closed when the key that admitted them is removed.
     pub close_revoked: CloseRevoked,
 }
 
-/// Whose connections are closed when what let them in is good no more.
+/// Which connections are closed when their credential is revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CloseRevoked {
-    /// Those that came in by an API key: it has no end of its own, as a token has.
+    /// Those opened with an API key: unlike a token, it does not expire by itself.
     #[default]
     Keys,
-    /// Those as well that came in by a token, where the key that has signed it is gone.
+    /// Also those opened with a token, if the key that signed it is removed.
     All,
-    /// Nobody's.
+    /// None.
     Off,
 }

@@ -1,16 +1,16 @@
-//! A guard's files: a thread looks at them, and what has changed holds from then on.
+//! A guard's files: a thread polls them and applies their changes.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::files::{Files, Watched, look_again_and_again, taken};
+use super::files::{Files, Watched, spawn_poller, taken};
 use super::judge::{Guard, api_keys, token_half};
 use super::token::TokenKeys;
 use crate::engine::Handle;
 
 impl Guard {
-    /// Begins to look at the files, until the guard is dropped. Endpoints that share it may all
-    /// call this.
+    /// Starts to poll the files, until the guard is dropped. Endpoints that share the guard may all
+    /// call this; only the first call has an effect.
     pub(super) fn watch(self: &Arc<Guard>, handle: &Handle) {
         let files = self.auth.as_ref().map(|auth| auth.settings.files.clone());
         let Some(files) = files.filter(|files| *files != Files::default()) else {
@@ -21,7 +21,7 @@ impl Guard {
         }
         let mut watched = Watched::since(files, self.stamps);
         let (guard, handle) = (Arc::downgrade(self), handle.clone());
-        look_again_and_again(move || {
+        spawn_poller(move || {
             let Some(guard) = guard.upgrade() else {
                 return false;
             };
@@ -54,7 +54,7 @@ impl Guard {
         }
         *auth.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         if is_usable {
-            tracing::info!("files with keys have changed and are read again");
+            tracing::info!("reloaded the key files after a change");
         }
         if !had.into_iter().all(|by| self.still_allows(by)) {
             self.recheck(handle);

@@ -1,34 +1,34 @@
-//! The keys of back ends: who holds one may push, publish, list and disconnect, as far as its
-//! scopes go.
+//! The keys of back ends: the holder of a key may push, publish, list and disconnect, as its scopes
+//! allow.
 //!
-//! The push API and the rooms API ask `ApiKeys::judge`. Several keys hold at once, so that a new
-//! one can be rolled out before the old one goes. Without any key nothing is allowed. The file is
-//! read again when it changes.
+//! The push API and the rooms API call `ApiKeys::check`. Several keys are valid at once, so that a
+//! new one can be rolled out before the old one is removed. Without any key nothing is allowed. The
+//! file is read again when it changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::{ApiConfig, ConfigError, Problem};
 use crate::engine::{Handle, Peer, Refusal, Responder, Throttled};
-use crate::guard::{self, ApiKey, Files, Scope, Watched, look_again_and_again, taken};
+use crate::guard::{self, ApiKey, Files, Scope, Watched, spawn_poller, taken};
 use crate::wire::http::Head;
 
-/// The keys that are good. Clones share them, also what they become later.
+/// The valid keys. Clones share them, including later changes.
 #[derive(Clone)]
 pub struct ApiKeys(Arc<Shared>);
 
 struct Shared {
     keys: RwLock<Arc<guard::ApiKeys>>,
     source: Mutex<Source>,
-    /// There once the engine has started.
+    /// Set when the engine has started.
     handle: OnceLock<Handle>,
-    /// A thread looks at the file.
+    /// Whether a thread polls the file.
     is_watched: AtomicBool,
-    /// Whether the log says that there are none.
+    /// Whether the log has reported that no key is set.
     is_told: AtomicBool,
 }
 
-/// Where they come from.
+/// The sources of the keys: the config and a file.
 #[derive(Clone)]
 struct Source {
     listed: Vec<ApiKey>,
@@ -36,16 +36,16 @@ struct Source {
     watched: Watched,
 }
 
-/// Why a request is refused for its key.
+/// The reason why a request is refused for its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum KeyDenial {
-    /// It has none.
+    /// The request has no key.
     Missing,
-    /// It is none of those that are good.
+    /// The key is unknown.
     Bad,
-    /// It is good, and does not open this.
+    /// The key is valid but lacks this scope.
     Scope(Scope),
-    /// It is no good, and its address has shown too many of those.
+    /// The key is unknown, and its address has sent too many unknown ones.
     Throttled(Throttled),
 }
 
@@ -68,7 +68,7 @@ impl Default for ApiKeys {
 }
 
 impl ApiKeys {
-    /// These keys.
+    /// A set of these keys, without a file.
     pub fn new(keys: &[ApiKey]) -> ApiKeys {
         let files = Files::default();
         ApiKeys::of(
@@ -95,7 +95,7 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// A file that cannot be used; the message does not repeat what is in it.
+    /// The file cannot be used; the message does not repeat its content.
     pub fn load(config: &ApiConfig) -> Result<ApiKeys, ConfigError> {
         let files = Files {
             keys: config.keys_file.clone(),
@@ -120,15 +120,15 @@ impl ApiKeys {
         ))
     }
 
-    /// From now on a file is looked at, until nobody has these keys any more. Whoever shares them
-    /// may call this.
+    /// Starts to poll the file, until the last clone is dropped. All owners of clones may call
+    /// this.
     pub(crate) fn watch(&self, handle: &Handle) {
         self.0.handle.get_or_init(|| handle.clone());
-        self.look_at_file();
+        self.poll_file();
     }
 
-    /// Has a thread look at the file, if there is one and the engine runs.
-    fn look_at_file(&self) {
+    /// Starts the thread that polls the file, if a file is configured and the engine runs.
+    fn poll_file(&self) {
         let has_file = self.0.source().files.keys.is_some();
         let Some(handle) = self.0.handle.get().filter(|_| has_file) else {
             return;
@@ -137,7 +137,7 @@ impl ApiKeys {
             return;
         }
         let (shared, handle) = (Arc::downgrade(&self.0), handle.clone());
-        look_again_and_again(move || {
+        spawn_poller(move || {
             let shared = shared.upgrade();
             let is_there = shared.is_some();
             shared.into_iter().for_each(|shared| shared.look(&handle));
@@ -145,7 +145,7 @@ impl ApiKeys {
         });
     }
 
-    /// From now on these are the keys that `next` has, and no others.
+    /// Replaces the keys by those of `next`, for all clones.
     pub fn reload(&self, next: &ApiKeys) {
         if Arc::ptr_eq(&self.0, &next.0) {
             return;
@@ -156,17 +156,17 @@ impl ApiKeys {
         self.0.replace(next.keys());
         drop(own);
         self.0.is_told.store(false, Ordering::Relaxed);
-        self.look_at_file();
+        self.poll_file();
     }
 
-    /// Whether there are none, so that nothing is ever allowed.
+    /// Whether no key is set, so that every request is refused.
     pub fn is_empty(&self) -> bool {
         self.keys().is_empty()
     }
 
-    /// Whether a request of this client with this key may do what `scope` says. The first one that
-    /// cannot be good, since there is no key, is told in the log.
-    pub(crate) fn judge(
+    /// Checks whether the key of a request has this scope. If no key is set, the log says so at the
+    /// first request.
+    pub(crate) fn check(
         &self,
         presented: Option<&str>,
         scope: Scope,
@@ -179,7 +179,7 @@ impl ApiKeys {
             if !self.0.is_told.swap(true, Ordering::Relaxed) {
                 tracing::warn!("no API key is set (api.keys), so every request with one gets 401");
             }
-            // Nothing can be guessed.
+            // Without a key nothing can be guessed, so the failure is not counted.
             return Err(presented.map_or(KeyDenial::Missing, |_| KeyDenial::Bad));
         }
         let presented = presented.ok_or(KeyDenial::Missing)?;
@@ -193,7 +193,7 @@ impl ApiKeys {
         }
     }
 
-    /// Whether this is one of them, whatever it opens.
+    /// Whether this is one of the keys, regardless of its scopes.
     pub fn contains(&self, presented: &[u8]) -> bool {
         self.keys().allow(presented)
     }
@@ -225,7 +225,7 @@ impl Shared {
         if let Some(mut keys) = of_file {
             keys.extend(source.listed.iter().cloned());
             self.replace(Arc::new(guard::ApiKeys::new(&keys)));
-            tracing::info!("the file of API keys has changed and is read again");
+            tracing::info!("reloaded the file of API keys after a change");
         }
     }
 }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_take_the_place_of_those_that_were_for_whoever_has_them() {
+    fn a_reload_replaces_the_keys_of_all_clones() {
         let keys = ApiKeys::new(&[key("old-key"), key("both")]);
         let shared = keys.clone();
         keys.reload(&ApiKeys::new(&[key("new-key"), key("both")]));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_a_key_a_line_beside_those_of_the_config() {
+    fn keys_of_a_file_are_added_to_those_of_the_config() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keys");
         fs::write(&path, "# rotated in May\nfirst\n\n  second \r\n").expect("a file");
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_a_problem_that_repeats_no_key() {
+    fn a_problem_with_a_file_repeats_no_key() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keys");
         let load = || {

@@ -1,4 +1,4 @@
-//! What browsers are told with every answer: which pages may read it (CORS, the Fetch standard).
+//! The headers that tell browsers which pages may read an answer (CORS, the Fetch standard).
 
 use crate::wire::http::Response;
 
@@ -18,7 +18,7 @@ pub struct CorsHeaders {
 }
 
 impl Cors {
-    /// The answer with the headers on it.
+    /// Adds the headers to an answer.
     pub(crate) fn on(&self, response: Response) -> Response {
         let Some(cors) = &self.0 else {
             return response;

@@ -1,4 +1,4 @@
-//! A number that many threads change.
+//! A counter that several threads share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ impl Count {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Returns what it is now.
+    /// Returns the new value.
     pub(crate) fn add(&self, more: u64) -> u64 {
         self.0.fetch_add(more, Ordering::Relaxed) + more
     }

@@ -1,5 +1,5 @@
-//! Files that are part of the binary, as they go out to browsers: with their types, their tags, and
-//! a policy that keeps them from asking anybody but this relay for anything.
+//! Files that are part of the binary, as browsers get them: with their media types, their entity
+//! tags, and a policy that keeps pages from connecting to any other server.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,14 +12,14 @@ pub(crate) const CSS: &str = "text/css; charset=utf-8";
 pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
 pub(crate) const SVG: &str = "image/svg+xml";
 
-/// What a page may do: load what lies beside it, and talk to the relay that it came from. So no
-/// address in a link can make it send a key or a voice to anybody else.
+/// A page may load files of this relay and connect to this relay only. So no address in a link can
+/// make it send a key or a voice to another server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// Headers of every answer. The files have no versions in their names, so a browser asks each time
-/// whether what it has is still current.
+/// Headers of every answer. The files have no versions in their names, so a browser has to
+/// revalidate its copy each time.
 const HEADERS: [(&str, &str); 4] = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
@@ -35,7 +35,7 @@ struct Page {
     path: &'static str,
     media_type: &'static str,
     body: Bytes,
-    /// Strong (RFC 9110 §8.8.3): the same for the same bytes alone.
+    /// Strong (RFC 9110 §8.8.3): it changes whenever a byte changes.
     etag: String,
 }
 
@@ -53,7 +53,7 @@ impl Files {
         Files(files.iter().map(page).collect())
     }
 
-    /// The file at `path`, or that the client has it already (304); `None` where there is none.
+    /// The file at `path`, or 304 if the client has it already; `None` if no such file exists.
     pub(crate) fn answer(&self, path: &str, head: &Head<'_>) -> Option<Response> {
         let page = self.0.iter().find(|page| page.path == path)?;
         let mut known = head.headers_named("if-none-match");
@@ -68,7 +68,7 @@ impl Files {
     }
 }
 
-/// The answer with what browsers are told about files.
+/// The answer with the headers and the policy of files.
 pub(crate) fn confined(response: Response) -> Response {
     confined_by(POLICY, response)
 }
@@ -87,7 +87,7 @@ fn etag_of(text: &str) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-/// Whether the list of an `If-None-Match` has this tag; weakly compared (RFC 9110 §13.1.2).
+/// Whether the list of an `If-None-Match` has this tag, by weak comparison (RFC 9110 §13.1.2).
 fn names(list: &str, etag: &str) -> bool {
     let mut tags = list.split(',').map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_etag_is_found_in_a_list_and_weakly() {
+    fn an_etag_is_found_in_a_list_by_weak_comparison() {
         let etag = etag_of("page");
         assert_ne!(etag, etag_of("other"));
         for list in [&*etag, "*", &format!("\"a\" , W/{etag}")] {

@@ -1,4 +1,4 @@
-//! The hub: the path is the room, and every message goes to everybody in it.
+//! The hub: the path is the room, and every message goes to all members of the room.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use crate::fanout::Recipients;
 use crate::guard::{self, Identity};
 use crate::wire::decoder::Message;
 
-/// Rooms by path. `/` is the default room; names keep their leading slash and are taken as sent.
+/// Rooms by path. `/` is the default room; names keep their leading slash and are used as sent.
 ///
-/// Who has an [`Identity`] needs it to name the room: for reading, else it is no member; for
-/// writing, else it is closed with its first message.
+/// A client with an [`Identity`] needs a permission for the room: to read, or it does not become a
+/// member; to write, or it is closed at its first message.
 #[derive(Clone, Copy, Debug)]
 pub struct Hub {
     /// Whether a sender gets its own messages back.
     pub echo: bool,
 }
 
-/// What a connection may do in its room.
+/// The permissions of a connection in its room.
 #[derive(Default)]
 pub enum Access {
     /// Everything.
     #[default]
     Full,
-    /// Nothing but read.
+    /// It may only read.
     ReadOnly,
-    /// Nothing but write: it is no member of this room.
+    /// It may only write to this room, and is not a member of it.
     WriteOnly(Arc<str>),
 }
 

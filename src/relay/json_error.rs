@@ -1,5 +1,6 @@
-//! How the relay's routes refuse: `{"code":…,"error":…}`. The codes stay, the texts are for people
-//! and may change. The push API alone has another form, that of the relay which it replaces.
+//! The form of the relay's refusals: `{"code":…,"error":…}`. The codes are stable; the texts are
+//! for people and may change. Only the push API has another form, that of the relay that it
+//! replaces.
 
 use serde::Serialize;
 
@@ -26,6 +27,6 @@ pub fn rendered(refused: &Refused) -> Response {
 
 fn json(status: u16, code: impl Serialize, error: &str) -> Response {
     let json = serde_json::to_string(&Body { code, error });
-    debug_assert!(json.is_ok(), "two strings always have a form");
+    debug_assert!(json.is_ok(), "two strings always have a JSON form");
     Response::json(status, json.unwrap_or_default())
 }

@@ -1,6 +1,6 @@
-//! The endpoints that the relay serves, and how a [`Config`] becomes an engine that has them.
+//! The endpoints that the relay serves, and how a [`Config`] becomes an engine with them.
 //!
-//! None of them touches a socket.
+//! None of the endpoints touches a socket.
 //!
 //! [`Config`]: crate::config::Config
 

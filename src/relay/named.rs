@@ -1,16 +1,16 @@
-//! Named users: the last segment of the path is the user's name, and every message goes to
-//! everybody else.
+//! Named users: the last segment of the path is the user's name, and every message goes to all
+//! other connections.
 //!
-//! A name is claimed when the upgrade is admitted ([`super::users`]), so of two clients that ask
-//! for it at once exactly one is let in, on whatever shards they are. The claim is the connection's
-//! state: it ends with the WebSocket, before its Close is sent, or with an admission that comes to
-//! nothing.
+//! A name is claimed when the upgrade is admitted ([`super::users`]), so of two clients that
+//! request it at once exactly one is admitted, even on different shards. The claim is the state of
+//! the connection: it ends with the WebSocket, before its Close is sent, or with an admission that
+//! is never completed.
 //!
-//! Who has an [`Identity`] with a name comes in by that name alone, and needs it to name the room
-//! `/`: for reading, else it gets nothing; for writing, else it is closed with its first message.
+//! A client with an [`Identity`] that has a name may use that name only. It needs permissions for
+//! the room `/`: to read, or it gets no messages; to write, or it is closed at its first message.
 //!
-//! What the sender does not get back is its own connection's: where a name is shared by several
-//! devices, the others of its user get its messages too.
+//! The echo is withheld from the sending connection only: if several devices share a name, the
+//! other devices of the user get the message too.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,26 +29,26 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 
-/// The one room of an endpoint: everybody is in it.
+/// The only room of an endpoint: all of its readers are members.
 const ROOM: &str = "/";
 
-/// What a connection is closed with whose name a newcomer has taken over: a code of our own
-/// (RFC 6455 §7.4.2), so that its client can tell that coming back would throw the newcomer out.
+/// The close of a connection whose name a newer one has taken over: a private code (RFC 6455
+/// §7.4.2), so that its client knows that reconnecting would replace the newer one.
 const REPLACED: (u16, &str) = (4001, "replaced: a newer connection has this name");
 
-/// The code of the refusal of a name that somebody has.
+/// The code of the refusal of a name that is in use.
 const TAKEN: &str = "username_taken";
 
-/// What a [`Named`] does; the default is what the binary does.
+/// The settings of a [`Named`]; the defaults are those of the binary.
 #[derive(Clone, Debug, Default)]
 pub struct NamedSettings {
-    /// What happens to somebody whose name is taken.
+    /// How a second connection with the same name is handled.
     pub on_duplicate: OnDuplicate,
     /// Whether a sender gets its own messages back.
     pub echo: bool,
-    /// Whether every message goes out as binary, whatever it came as.
+    /// Whether every message is delivered as binary, even if it was sent as text.
     pub binary_out: bool,
-    /// What browsers are told with every answer.
+    /// The CORS headers of every answer.
     pub cors: Cors,
 }
 
@@ -56,11 +56,11 @@ pub struct NamedSettings {
 pub struct Named {
     settings: NamedSettings,
     users: Arc<Users>,
-    /// Reaches the connections that are replaced; there once the engine has started.
+    /// Reaches the connections that are replaced; set when the engine has started.
     handle: OnceLock<Handle>,
 }
 
-/// A name that nobody can have, or not this client.
+/// The reason why a name is not valid, or not for this client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 enum NameError {
     #[error("The username is not UTF-8, percent-encoded.")]
@@ -71,12 +71,12 @@ enum NameError {
     Length,
     #[error("The username has control characters.")]
     Control,
-    #[error("You may not come in by this name.")]
+    #[error("You are not allowed to use this username.")]
     Foreign,
 }
 
 impl Named {
-    /// An endpoint with nobody in it.
+    /// An endpoint without connections.
     pub fn new(settings: NamedSettings) -> Named {
         Named {
             settings,
@@ -85,7 +85,7 @@ impl Named {
         }
     }
 
-    /// Who is here.
+    /// The names in use.
     pub fn users(&self) -> &Arc<Users> {
         &self.users
     }
@@ -101,7 +101,8 @@ impl Named {
 }
 
 impl Named {
-    /// Browsers do not show a page why its WebSocket was refused: it may ask here.
+    /// Answers plain requests: browsers do not tell a page why its WebSocket was refused, so the
+    /// page can ask here.
     fn answer(&self, request: &Request<'_>) -> Answer {
         let is_refusing = self.settings.on_duplicate == OnDuplicate::Refuse;
         let response = match name_of(request) {
@@ -157,7 +158,7 @@ impl Endpoint for Named {
     }
 
     fn message(&self, session: &mut Session<'_, Self::State>, message: Message<'_>) {
-        // Who was replaced and has not gone yet speaks for its user no more.
+        // A replaced connection that is still open may no longer send in the user's name.
         let is_user = |claim: &Claim| !claim.is_replaced();
         if !session.kept().and_then(Option::as_ref).is_some_and(is_user) {
             return;
@@ -177,7 +178,7 @@ impl Endpoint for Named {
         let room = session.rooms().next();
         match room {
             Some(room) => session.publish(room, recipients, kind, message.payload),
-            // Who may not read is no member.
+            // A client that may not read is not a member.
             None => {
                 session.publish_to(ROOM, recipients, kind, message.payload);
             }
@@ -199,12 +200,12 @@ impl Service for Named {
     }
 }
 
-/// Whether who is known to be this may have this name, and has any use for it.
-fn may_come_as(identity: &Identity, name: &str) -> bool {
+/// Whether a client with this identity may use this name, and may read or write at all.
+fn may_use(identity: &Identity, name: &str) -> bool {
     identity.may_be(name) && (identity.may_read(ROOM) || identity.may_write(ROOM))
 }
 
-/// The name that a request asks for.
+/// The name that a request claims.
 fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
     let name = request.parameter.ok_or(NameError::Encoding)?;
     if name.trim().is_empty() {
@@ -215,7 +216,7 @@ fn name_of<'r>(request: &Request<'r>) -> Result<&'r str, NameError> {
         Err(NameError::Control)
     } else if request
         .context::<Identity>()
-        .is_some_and(|identity| !may_come_as(identity, name))
+        .is_some_and(|identity| !may_use(identity, name))
     {
         Err(NameError::Foreign)
     } else {
@@ -234,8 +235,8 @@ fn taken() -> Refused {
     Refused::new(409, TAKEN, "Username already connected")
 }
 
-/// The form of a [`Named`]'s refusals, with these headers: a line of text for a name that is taken,
-/// as clients have always got it, else JSON.
+/// Renders the refusals of a [`Named`], with these headers: a line of text for a name in use, as
+/// earlier relays answered, and JSON for all others.
 pub fn rendered(refused: &Refused, cors: &Cors) -> Response {
     cors.on(match refused.code {
         TAKEN => refused.to_text(),

@@ -1,16 +1,16 @@
 //! The pages of `examples/`, served by the relay itself below `/demo/`: a chat, an audio room and
-//! a push console, to try a relay with from any browser.
+//! a push console, to try a relay from any browser.
 //!
-//! They are part of the binary and ask nobody but this relay for anything: the policy that goes out
-//! with each of them lets the browser hold them to that. Whatever they say goes through the relay's
-//! ordinary endpoints, so a relay that serves them does nothing else for them.
+//! They are part of the binary and connect to this relay only, which the policy sent with each page
+//! makes the browser enforce. They use the relay's ordinary endpoints and need nothing else from
+//! it.
 
 use super::files::{CSS, File, Files, HTML, SCRIPT, SVG, confined};
 use crate::engine::{Answer, Request, Responder, Service};
 use crate::relay::json_error::json_error;
 use crate::wire::http::{Head, Response};
 
-/// What their addresses begin with, as in [`crate::config::DEMO_PATHS`].
+/// The prefix of their paths, as in [`crate::config::DEMO_PATHS`].
 const FOLDER: &str = "/demo/";
 
 /// A file of `examples/`: its path there, its media type, its content.
@@ -39,10 +39,10 @@ const FILES: [File; 12] = [
     file!("assets/icon.svg", SVG),
 ];
 
-/// What their scripts may use of a browser's devices.
+/// The devices that their scripts may use.
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(self)";
 
-/// The service that has them.
+/// The service of these pages.
 pub struct Pages(Files);
 
 impl Default for Pages {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_a_page_asks_for_is_served() {
+    fn every_file_that_a_page_loads_is_served() {
         let mut asked = 0;
         for (path, _, text) in FILES.iter().filter(|file| file.1 == HTML) {
             for attribute in ["src=\"", "href=\""] {

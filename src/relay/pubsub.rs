@@ -1,8 +1,8 @@
-//! Pubsub: one connection, many rooms, by small JSON messages. `docs/pubsub.md` is its protocol.
+//! Pubsub: one connection, many rooms, by small JSON messages. `docs/pubsub.md` is the protocol.
 //!
-//! A publication is encoded once for all subscribers, as with every room: what they get names the
-//! room and carries the data as it was written. Answers go to the sender alone. A subscription is
-//! in force before it is acknowledged, and nothing of a room follows the end of one.
+//! A publication is encoded once for all subscribers, as in every room. It names the room and
+//! carries the data byte for byte. Replies go to the sender only. A subscription is in force before
+//! it is acknowledged, and no message of a room follows the acknowledgement of its end.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,10 +15,10 @@ use crate::guard::Identity;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// Longest `id` of a request, as JSON, in bytes: it comes back in the answer.
+/// Longest `id` of a request, as JSON, in bytes. It is bounded since the reply repeats it.
 const ID_BYTES_MAX: usize = 128;
 
-/// Rooms that a connection subscribes to and publishes to as it likes.
+/// Rooms that each connection can subscribe and publish to.
 #[derive(Clone, Copy, Debug)]
 pub struct PubSub {
     /// Whether a subscriber gets its own publications back.
@@ -51,7 +51,7 @@ impl Service for PubSub {
 }
 
 impl PubSub {
-    /// Does what is asked. Returns what an acknowledgement tells besides.
+    /// Handles a request. Returns the number of members, if the acknowledgement is to contain it.
     fn handle_request(
         &self,
         session: &mut Session<'_>,
@@ -89,16 +89,16 @@ impl PubSub {
     }
 }
 
-/// Whether the client may do this, where it is known who it is.
-fn allowed(session: &Session<'_>, what: impl Fn(&Identity) -> bool) -> Result<(), Offence> {
+/// Checks a permission of the client, if it has an identity.
+fn allowed(session: &Session<'_>, may: impl Fn(&Identity) -> bool) -> Result<(), Offence> {
     let identity = session.context::<Identity>();
-    match identity.is_none_or(what) {
+    match identity.is_none_or(may) {
         true => Ok(()),
         false => Err(Offence::Forbidden),
     }
 }
 
-/// What the subscribers of a room get.
+/// The event that the subscribers of a room get.
 pub fn event(room: &str, data: &RawValue) -> String {
     let event = Event {
         kind: "message",
@@ -109,7 +109,7 @@ pub fn event(room: &str, data: &RawValue) -> String {
     encode(&event)
 }
 
-/// What they get of a binary message, which only a back end can publish.
+/// The event of a binary message, which only a back end can publish.
 pub fn binary_event(room: &str, payload: &[u8]) -> String {
     let event = Event {
         kind: "message",
@@ -131,11 +131,11 @@ struct Event<'e> {
     base64: Option<String>,
 }
 
-/// Members of a room, where the answer tells them.
+/// The number of members of a room, if the reply contains it.
 type Members = Option<u32>;
 
-/// The fields of a request, each as it was written, so that an answer can name the request whatever
-/// else is wrong with it.
+/// The fields of a request as raw JSON, so that the reply can repeat the `id` even if another field
+/// is invalid.
 #[derive(Deserialize)]
 struct Fields<'m> {
     #[serde(rename = "type", borrow, default)]
@@ -148,7 +148,7 @@ struct Fields<'m> {
     id: Option<&'m RawValue>,
 }
 
-/// Tells `null` from what is absent.
+/// Distinguishes `null` from an absent field.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -185,7 +185,7 @@ impl<'m> Request<'m> {
         if message.kind != MessageKind::Text {
             return Err(Offence::NotText);
         }
-        // An array would do as well for serde.
+        // serde would also accept an array for a struct.
         let is_object = message.payload.trim_ascii_start().starts_with(b"{");
         let fields: Fields<'m> = serde_json::from_slice(message.payload)
             .ok()
@@ -215,7 +215,7 @@ impl<'m> Request<'m> {
     }
 }
 
-/// Why a request was not done. The names are part of the protocol.
+/// The reason why a request failed. The names are part of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Offence {

@@ -1,14 +1,14 @@
 //! Tokens and push: clients connect with a token and wait, back ends push to them over HTTP.
 //!
-//! A token names a group, which is a room of that name; every connection of the endpoint is in a
-//! room of all of them as well. Clients do not relay to each other: what they may say is who they
-//! are (`identify`) and whether the relay is there (`ping`). The push API is an endpoint of its own
-//! on plain HTTP ([`PushApi`]): what is pushed now is published on the shard that got the request,
-//! what is pushed later is kept by a thread of its own (`schedule.rs`), which writes it to a
-//! journal (`journal.rs`) where one is configured.
+//! A token names a group, which is a room of that name; every connection of the endpoint is also a
+//! member of a common room. Clients do not relay to each other: they can only send their token
+//! (`identify`) and test the connection (`ping`). The push API is an endpoint of its own on plain
+//! HTTP ([`PushApi`]): immediate pushes are published on the shard that got the request; delayed
+//! ones are kept by a thread of their own (`schedule.rs`), which writes them to a journal
+//! (`journal.rs`) if one is configured.
 //!
-//! Who is known to a guard needs it to let it read the room of its token; all get what is pushed to
-//! everybody.
+//! A client with an identity needs the permission to read the room of its token. Broadcasts go to
+//! all clients.
 
 mod api;
 mod journal;
@@ -38,14 +38,14 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::query_value;
 
-/// The room of all connections of a push endpoint. No token is empty, so no group has this name.
+/// The common room of a push endpoint. No token is empty, so no group has this name.
 const EVERYBODY: &str = "";
 
 /// The WebSocket side: connections that wait for pushes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Push;
 
-/// `{"type":"ping","ts":17}`: a client measures the way to the relay and back.
+/// `{"type":"ping","ts":17}`: a client measures its round-trip time.
 #[derive(Deserialize)]
 struct Ping<'m> {
     #[serde(rename = "type", borrow)]
@@ -54,7 +54,7 @@ struct Ping<'m> {
     ts: Option<i64>,
 }
 
-/// `{"event":"identify","data":{"token":"X"}}`: a client says who it is.
+/// `{"event":"identify","data":{"token":"X"}}`: a client sends its token.
 #[derive(Deserialize)]
 struct Event<'m> {
     #[serde(borrow)]
@@ -129,7 +129,7 @@ fn token_of_identify(payload: &[u8]) -> Option<String> {
     Some(identity.token)
 }
 
-/// Moves the connection to the group of this token. An empty token names none.
+/// Moves the connection to the group of this token. An empty token is ignored.
 fn enter(session: &mut Session<'_, Option<RoomId>>, token: &str) {
     if token.is_empty() {
         return;
@@ -140,7 +140,7 @@ fn enter(session: &mut Session<'_, Option<RoomId>>, token: &str) {
     }
     let former = session.kept().copied().flatten();
     match session.join(token) {
-        // It says again what is known: nothing that is on its way gets lost.
+        // The same token again: leaving and joining would lose messages on their way.
         Ok(group) if Some(group) == former => {}
         Ok(group) => {
             if let Some(former) = former {

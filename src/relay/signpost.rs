@@ -1,9 +1,9 @@
-//! What a plain request is told that goes astray on the relaying port: where the API, the metrics,
-//! the dashboard and the demo pages are, and in a browser at `/` what this is.
+//! Answers to misdirected plain requests on the relaying port: they say where the API, the metrics,
+//! the dashboard and the demo pages are, and a browser at `/` gets a page about the relay.
 //!
-//! A hub takes every path, so without this a misspelt path of the API would be told that it is a
-//! WebSocket. Upgrades are not its business: rooms may have these names. It tells nothing that a
-//! guard would keep back: paths of endpoints that ask for a key or a token are not listed.
+//! A hub takes every path, so without this a misspelt path of the API would be answered as a
+//! WebSocket endpoint. Upgrades are left alone, since rooms may have these names. The answers
+//! reveal nothing that a guard protects: paths that require a key or a token are not listed.
 
 mod front_page;
 
@@ -14,11 +14,11 @@ use crate::relay::push::PushApi;
 use crate::suggest;
 use crate::wire::http::Head;
 
-/// See the module.
+/// Answers misdirected plain requests.
 pub struct Signpost {
-    /// `None`: a service has `/`.
+    /// `None`: a service answers `/`.
     front: Option<FrontPage>,
-    /// Patterns that something answers by itself, a hub at every path aside.
+    /// Patterns of all paths that have an answer of their own, except a hub at every path.
     answered: Vec<String>,
     /// Exact paths of APIs.
     api_paths: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Signpost {
 }
 
 impl Signpost {
-    /// The one for a relay with this config.
+    /// The answers of a relay with this config.
     pub fn new(config: &Config) -> Signpost {
         let enabled = || config.endpoints.values().filter(|each| each.enabled);
         let mut api_paths: Vec<String> = enabled()
@@ -57,7 +57,7 @@ impl Signpost {
         }
     }
 
-    /// The answer to a plain request that has gone astray; `None` for all others.
+    /// The answer to a misdirected plain request; `None` for all others.
     pub fn answer(&self, request: &Request<'_>) -> Option<Answer> {
         let head = request.head;
         if head.path == "/" {
@@ -86,7 +86,7 @@ impl Signpost {
         Some(Answer::Refuse(Refused::of(Refusal::NotFound, 404, told)))
     }
 
-    /// For a path beside those of an API.
+    /// The hint for an unknown path in the folder of an API.
     fn of_api(&self, path: &str) -> Option<String> {
         let mut folders = self.api_paths.iter().filter_map(|path| folder_of(path));
         if !folders.any(|folder| is_below(folder, path)) {
@@ -100,7 +100,7 @@ impl Signpost {
     }
 }
 
-/// The pattern of a hub that takes whatever nobody else has.
+/// The pattern of a hub that takes all remaining paths.
 const EVERY_PATH: &str = "/**";
 
 /// The endpoint that gets `/`.
@@ -110,7 +110,7 @@ fn root(config: &Config) -> Option<&EndpointConfig> {
     exact.or_else(|| enabled().find(|each| each.path == EVERY_PATH))
 }
 
-/// Whether an endpoint answers plain requests with more than that it is a WebSocket.
+/// Whether an endpoint answers plain requests with content of its own.
 fn is_service(endpoint: Option<&EndpointConfig>) -> bool {
     endpoint.is_some_and(|each| each.kind == EndpointKind::Nostr)
 }
@@ -123,7 +123,7 @@ fn covers(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether a path is this one or below it.
+/// Whether a path is the folder itself or below it.
 fn is_below(folder: &str, path: &str) -> bool {
     let rest = path.strip_prefix(folder);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -135,7 +135,8 @@ fn folder_of(path: &str) -> Option<&str> {
     (!folder.is_empty()).then_some(folder)
 }
 
-/// Whether the client names HTML, as browsers do (RFC 9110 §12.5.1); `*/*` is everybody's.
+/// Whether the client names HTML, as browsers do (RFC 9110 §12.5.1). `*/*` does not count, since
+/// most clients send it.
 fn wants_html(head: &Head<'_>) -> bool {
     let mut ranges = head
         .headers_named("accept")
@@ -156,7 +157,7 @@ mod tests {
     use crate::wire::http::with_head;
 
     #[test]
-    fn html_has_to_be_named_and_wanted() {
+    fn html_must_be_named_with_a_weight_above_zero() {
         for (accept, wants) in [
             (
                 "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_itself_and_what_is_below() {
+    fn a_folder_covers_itself_and_all_below() {
         assert!(is_below("/demo", "/demo") && is_below("/demo", "/demo/x"));
         assert!(!is_below("/demo", "/demos") && !is_below("/demo", "/"));
         assert_eq!(folder_of("/api/push"), Some("/api"));

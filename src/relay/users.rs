@@ -1,14 +1,14 @@
-//! The names of one endpoint's users, across all shards: who is here, and by which connections.
+//! The names of one endpoint's users, across all shards, and the connections that hold them.
 //!
 //! An endpoint claims a name when it admits a connection ([`Users::claim`]) and keeps the [`Claim`]
-//! as the connection's state ([`Accept::state`]). The name is given back when the claim is dropped,
+//! as the connection's state ([`Accept::state`]). The name is released when the claim is dropped,
 //! which happens exactly once however the connection ends: after [`Endpoint::closed`], or with the
-//! [`Accept`] that carries it where the connection is never opened (a wrapper refuses it, code
-//! panics, the client leaves while the answer is awaited).
+//! [`Accept`] that carries it if the connection is never opened (a wrapper refuses it, code panics,
+//! the client leaves while the answer is awaited).
 //!
-//! A claim is known by itself and not by its name, so one that comes late gives back nothing that
-//! is somebody else's. Every decision is made under the lock of the name's part: of any number of
-//! connections that ask at once, on whatever shards, exactly one gets the name.
+//! A claim is identified by its holder and not by its name, so a late release never frees the name
+//! of a newer holder. Every decision is made under the lock of the name's part: of any number of
+//! connections that claim a name at once, on any shards, exactly one gets it.
 //!
 //! [`Endpoint::closed`]: crate::engine::Endpoint::closed
 //! [`Accept`]: crate::engine::Accept
@@ -29,18 +29,18 @@ use crate::limits::CONNECTIONS_PER_USER_MAX;
 /// Locks that share the names between them.
 const PARTS: usize = 64;
 
-/// Why a name was not given. Nothing has changed.
+/// The reason why a claim failed. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// It has a holder, or as many as may share it ([`CONNECTIONS_PER_USER_MAX`]).
+    /// The name has a holder, or as many as may share it ([`CONNECTIONS_PER_USER_MAX`]).
     #[error("the name is taken")]
     Taken,
-    /// Its holder could not be told to go. It may be tried again.
-    #[error("the name's holder could not be told to go")]
+    /// Its holder could not be told to close. The claim may be retried.
+    #[error("the name's holder could not be told to close")]
     Busy,
 }
 
-/// A connection that has a name.
+/// A connection that holds a name.
 #[derive(Debug)]
 struct Holder {
     name: Arc<str>,
@@ -67,9 +67,9 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Gives `name` to `connection`. To replace a holder means to tell it to go: `evict` does
-    /// that, and says whether it could. It is called under the lock and must not wait. From the
-    /// moment when this returns the name is the newcomer's alone ([`Claim::is_replaced`]).
+    /// Gives `name` to `connection`. To replace a holder, `evict` tells it to close and returns
+    /// whether it could. It is called under the lock and must not wait. As soon as this returns,
+    /// only the new connection holds the name ([`Claim::is_replaced`]).
     ///
     /// # Errors
     ///
@@ -126,13 +126,13 @@ impl Users {
         holders.iter().map(|holder| holder.connection).collect()
     }
 
-    /// How many names have holders.
+    /// The number of names that have holders.
     pub fn count(&self) -> usize {
         self.parts.iter().map(|part| lock(part).len()).sum()
     }
 
-    /// Names that have holders, in no order: `names_max` at the most, and as many as fit into
-    /// `bytes_left` as a JSON list, of which they are taken.
+    /// Names that have holders, in no particular order: at most `names_max`, and as many as fit
+    /// into `bytes_left` as a JSON list. Their size is subtracted from `bytes_left`.
     pub fn names(&self, names_max: usize, bytes_left: &mut usize) -> Vec<String> {
         let mut names = Vec::new();
         for part in &self.parts {
@@ -171,7 +171,7 @@ impl Users {
     }
 }
 
-/// What holds a name. Dropping it gives the name back.
+/// Holds a name until it is dropped.
 #[derive(Debug)]
 pub struct Claim {
     users: Arc<Users>,
@@ -184,8 +184,8 @@ impl Claim {
         &self.holder.name
     }
 
-    /// Whether a newcomer has got the name. This connection has been told to go, and speaks for
-    /// the user no more.
+    /// Whether a newer connection has taken over the name. This one has been told to close, and may
+    /// no longer send in the user's name.
     pub fn is_replaced(&self) -> bool {
         self.holder.is_replaced.load(Ordering::Acquire)
     }
@@ -197,8 +197,8 @@ impl Drop for Claim {
     }
 }
 
-/// A map stays whole whatever a thread that held its lock did: what is called under it is called
-/// before anything changes.
+/// A map stays consistent even if a thread panics under its lock, since all foreign code is called
+/// before anything changes. So a poisoned lock is taken as it is.
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn unasked(_: ConnectionId) -> bool {
-        panic!("nobody is to be told to go")
+        panic!("no connection must be told to close")
     }
 
     fn claim(users: &Arc<Users>, index: u32, how: OnDuplicate) -> Result<Claim, ClaimError> {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_holder_until_it_is_given_back() {
+    fn a_name_has_one_holder_until_it_is_released() {
         let users = Arc::<Users>::default();
         let first = users.claim("ada", id(1), Refuse, unasked).expect("free");
         let second = users.claim("ada", id(2), Refuse, unasked);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newcomer_replaces_and_what_the_older_one_gives_back_is_not_its_name() {
+    fn a_replaced_holder_does_not_release_the_name() {
         let users = Arc::<Users>::default();
         let older = claim(&users, 1, Replace).expect("free");
         let mut told = Vec::new();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_told_to_go_keeps_the_name() {
+    fn a_holder_that_cannot_be_told_to_close_keeps_the_name() {
         let users = Arc::<Users>::default();
         let older = claim(&users, 1, Replace).expect("free");
         let refused = users.claim("ada", id(2), Replace, |_| false);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_share_a_name_up_to_a_bound_and_it_is_free_after_the_last() {
+    fn devices_share_a_name_up_to_a_bound() {
         let users = Arc::<Users>::default();
         let max = CONNECTIONS_PER_USER_MAX as u32;
         let mut devices: Vec<Claim> = (0..max)
@@ -307,9 +307,9 @@ mod tests {
         assert!(users.names(1_000, &mut usize::MAX.clone()).is_empty());
     }
 
-    /// Threads that claim and give back as fast as they can, and count who is inside.
+    /// Threads claim and release a name as fast as they can, and count its holders.
     #[test]
-    fn who_gets_a_name_has_it_alone() {
+    fn a_name_never_has_two_holders() {
         let (users, inside) = (Arc::<Users>::default(), AtomicU32::new(0));
         let claim_often = |index| {
             let mut claims = 0;
@@ -319,7 +319,7 @@ mod tests {
                 };
                 assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
                 claims += 1;
-                // Long enough for the others to look.
+                // Long enough for the others to try.
                 (0..200).for_each(|_| std::hint::spin_loop());
                 inside.fetch_sub(1, Ordering::Relaxed);
                 drop(claim);
@@ -330,7 +330,7 @@ mod tests {
                 scope.spawn(move || claim_often(index));
             }
         });
-        assert_eq!(users.count(), 0, "every claim was given back");
+        assert_eq!(users.count(), 0, "every claim was released");
     }
 
     #[test]
@@ -353,6 +353,6 @@ mod tests {
                 scope.spawn(move || replace(index));
             }
         });
-        assert_eq!(users.count(), 0, "every claim was given back");
+        assert_eq!(users.count(), 0, "every claim was released");
     }
 }

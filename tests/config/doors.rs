@@ -235,16 +235,16 @@ fn scopes_work_in_every_source_and_errors_hide_the_key() {
              push?",
         ),
         (", scopes: [read, hunter2]", "key 2: scope 2 is not one of"),
-        (", scopes: []", "key 2: there is no scope"),
+        (", scopes: []", "key 2: the list of scopes is empty"),
         (
             ", scopes: null",
-            "key 2: it is no key and no key with scopes",
+            "key 2: it is neither a key nor a key with scopes",
         ),
         (
             ", scope: [push]",
-            "key 2: it is no key and no key with scopes",
+            "key 2: it is neither a key nor a key with scopes",
         ),
-        ("", "key 2: it is no key and no key with scopes"),
+        ("", "key 2: it is neither a key nor a key with scopes"),
     ] {
         let found = of_key(rest);
         assert_eq!(found.len(), 1, "{rest}: {found:?}");

@@ -145,7 +145,7 @@ fn with_all_a_reload_also_revokes_the_tokens_of_lost_keys() {
     expect_revoked(&mut token);
     new.round_trip();
     eventually("the log says how many", || {
-        relay.logged("closed=1") >= 1 && relay.logged("came in by what is good no more") >= 2
+        relay.logged("closed=1") >= 1 && relay.logged("closed connections whose key") >= 2
     });
     assert_eq!((relay.logged(OLD), relay.logged(SECRET)), (0, 0));
 }

@@ -232,7 +232,7 @@ fn without_urls_what_needs_a_key_is_refused() {
         (&answer[2], &answer[3]),
         (
             &json!(false),
-            &json!("restricted: nobody can prove a key here")
+            &json!("restricted: this relay cannot authenticate clients")
         )
     );
 }

@@ -215,7 +215,7 @@ fn an_invalid_message_gets_a_notice_and_keeps_the_connection() {
     client.0.send(&frame(BINARY, b"[\"REQ\",\"s\",{}]"));
     assert_eq!(
         client.hear(),
-        json!(["NOTICE", "invalid: messages are text"])
+        json!(["NOTICE", "invalid: messages must be text"])
     );
     client.0.text("");
     client.0.text(" \n");

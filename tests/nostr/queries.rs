@@ -120,7 +120,7 @@ fn a_query_that_cannot_be_is_closed_with_a_reason() {
     let mut client = relay.open();
     let long = "x".repeat(65);
     let cases: &[(Value, &str)] = &[
-        (json!(["REQ", "s"]), "invalid: there is no filter"),
+        (json!(["REQ", "s"]), "invalid: the filter is missing"),
         (json!(["REQ", "s", 3]), "invalid: "),
         (json!(["REQ", "s", {"ids": ["AB"]}]), "invalid: ids"),
         (json!(["REQ", "s", {"search": "x"}]), "unsupported: "),
@@ -133,7 +133,7 @@ fn a_query_that_cannot_be_is_closed_with_a_reason() {
             "blocked: the lists",
         ),
         (json!(["COUNT", "s", {"kinds": ["x"]}]), "invalid: kinds"),
-        (json!(["COUNT", "s"]), "invalid: there is no filter"),
+        (json!(["COUNT", "s"]), "invalid: the filter is missing"),
         (json!(["REQ", long, {}]), "invalid: a subscription's name"),
         (json!(["REQ", "", {}]), "invalid: a subscription's name"),
     ];

@@ -457,7 +457,7 @@ fn a_start_with_the_fallback_says_so_once() {
         relay.signal(Signal::HUP);
         eventually("it is reloaded", || log().contains("are reloaded"));
         assert_eq!(
-            log().matches("goes to everybody").count(),
+            log().matches("goes to all clients").count(),
             expected,
             "{arguments:?}"
         );

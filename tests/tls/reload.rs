@@ -117,7 +117,7 @@ fn the_live_part_of_the_config_changes_and_the_rest_is_named() {
     configure(&case.folder, more);
     assert!(case.reload());
     assert_eq!(case.relay.logged("logging.level: info becomes debug"), 1);
-    let restart = "engine.shards: auto becomes 7, when the relay is started again";
+    let restart = "engine.shards: auto becomes 7 (takes effect after a restart)";
     assert_eq!(case.relay.logged(restart), 1);
     open.text("short");
     assert_eq!(open.expect_text(), "short");

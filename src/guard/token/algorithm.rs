@@ -1,14 +1,14 @@
-//! The algorithms that tokens are signed by.
+//! The signature algorithms of tokens.
 
 use strum::{IntoStaticStr, VariantArray};
 
-/// How a token is signed.
+/// The signature algorithm of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr, VariantArray)]
 pub enum Algorithm {
     /// HMAC with SHA-256 (RFC 7518 §3.2).
     #[strum(serialize = "HS256")]
     Hs256,
-    /// RSA PKCS#1 v1.5 with SHA-256, keys of 2,048 bits and more (§3.3).
+    /// RSA PKCS#1 v1.5 with SHA-256, for keys of at least 2,048 bits (§3.3).
     #[strum(serialize = "RS256")]
     Rs256,
     /// ECDSA on P-256 with SHA-256 (§3.4).
@@ -20,10 +20,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every one.
+    /// All algorithms.
     pub const ALL: &'static [Algorithm] = Self::VARIANTS;
 
-    /// The value of `alg`.
+    /// The value of the header parameter `alg`.
     pub fn name(self) -> &'static str {
         self.into()
     }

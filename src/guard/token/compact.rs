@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::error::TokenError;
 
-/// Base64url without padding, in the one form that there is for each value (RFC 7515 §2).
+/// Decodes base64url without padding, in its canonical form only (RFC 7515 §2).
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD
         .decode(text)

@@ -1,30 +1,31 @@
-//! Why a token is not good.
+//! The reasons why a token is not valid.
 
-/// Why a token is not good. The messages say nothing that is in it, and fit a header.
+/// The reason why a token is not valid. The messages contain nothing of the token, and fit into a
+/// header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is no token in the compact form, or its claims are not as they must be.
+    /// It is not a token in the compact form, or its claims are malformed.
     #[error("it cannot be read")]
     Malformed,
-    /// Its `alg` is not the one of its key, or none that is known.
+    /// Its `alg` is unknown, or not the one of its key.
     #[error("its algorithm is not the one of the key")]
     Algorithm,
-    /// Its `kid` is none that is known.
+    /// Its `kid` is unknown.
     #[error("its key is not known")]
     UnknownKey,
-    /// Its signature is not one of its key.
+    /// Its signature does not match its key.
     #[error("its signature is wrong")]
     Signature,
     /// `exp` is past.
     #[error("it has expired")]
     Expired,
-    /// `nbf` is to come.
+    /// `nbf` is in the future.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// `iss` is not the one that is asked for.
+    /// `iss` is not the required one.
     #[error("it is by another issuer")]
     Issuer,
-    /// `aud` is not the one that is asked for.
+    /// `aud` is not the required one.
     #[error("it is for another audience")]
     Audience,
 }

@@ -1,5 +1,5 @@
-//! The keys that tokens are verified with: from a secret, from public keys in PEM, from a set of
-//! JSON Web Keys (RFC 7517).
+//! The keys that verify tokens: from a secret, from public keys in PEM, or from a set of JSON Web
+//! Keys (RFC 7517).
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ use crate::guard::Secret;
 use crate::guard::keys::Fingerprint;
 use crate::limits::{PRICE_EDDSA, PRICE_ES256, PRICE_HS256, PRICE_RS256};
 
-/// Keys of one set. A set is read while the relay runs, so it is bounded.
+/// Most keys of one set. A set is read while the relay runs, so it is bounded.
 const KEYS_MAX: usize = 64;
 /// The shortest secret of HS256 (RFC 7518 §3.2), bytes.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
@@ -33,11 +33,11 @@ const MODULUS_BYTES_MIN: usize = 256;
 const POINT_BYTES: usize = 65;
 const ED25519_BYTES: usize = 32;
 
-/// Keys that tokens are verified with.
+/// The keys that verify tokens.
 #[derive(Default)]
 pub struct TokenKeys(Vec<TokenKey>);
 
-/// One key, which is for one algorithm.
+/// A key, which is valid for one algorithm only.
 struct TokenKey {
     id: Option<String>,
     verifier: Verifier,
@@ -57,22 +57,22 @@ enum Verifier {
     EdDsa(Vec<u8>),
 }
 
-/// Why a text holds no keys that tokens can be verified with.
+/// The reason why a text holds no usable keys.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenKeyError {
     /// It is neither JSON nor PEM.
     #[error("holds neither public keys in PEM nor a set of JSON Web Keys")]
     Form,
-    /// A key in PEM is of another kind.
-    #[error("key {0}: is neither RSA of 2048 bits and more, nor P-256, nor Ed25519")]
+    /// A key in PEM is of an unsupported kind.
+    #[error("key {0}: is neither RSA of at least 2048 bits, nor P-256, nor Ed25519")]
     Kind(usize),
-    /// A JSON Web Key is broken.
+    /// A JSON Web Key is malformed.
     #[error("key {0}: {1}")]
     Jwk(usize, &'static str),
-    /// There is no key in it that could be used.
+    /// It holds no usable key.
     #[error("holds no key for HS256, RS256, ES256 or EdDSA")]
     Empty,
-    /// There are too many.
+    /// It holds too many keys.
     #[error("holds more than {KEYS_MAX} keys")]
     TooMany,
 }
@@ -101,13 +101,13 @@ enum JwkFile {
 }
 
 impl TokenKeys {
-    /// Keys from a file: PEM, or a set of JSON Web Keys, or one of them.
+    /// Parses the keys of a file: PEM, a set of JSON Web Keys, or a single one.
     ///
-    /// Of a set those keys are left out that are for something else (RFC 7517 §5).
+    /// Keys of a set that are for another purpose are skipped (RFC 7517 §5).
     ///
     /// # Errors
     ///
-    /// What cannot be read, and what has no key for us.
+    /// The text cannot be parsed, or holds no usable key or too many.
     pub fn parse(text: &str) -> Result<TokenKeys, TokenKeyError> {
         let keys = match text.trim_start() {
             "" => Vec::new(),
@@ -121,24 +121,24 @@ impl TokenKeys {
         }
     }
 
-    /// Adds a secret of HS256, without a name.
+    /// Adds a secret of HS256, without a `kid`.
     pub fn add_secret(&mut self, secret: &Secret) {
         self.0.push(TokenKey::hs256(secret.reveal().as_bytes()));
     }
 
-    /// Each of them.
+    /// The fingerprints of all keys.
     pub(in crate::guard) fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         self.0.iter().map(|key| key.fingerprint)
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Verifies with the key of that name; a key without a name and a token that names none go
-    /// with all. Each key that fits is tried, and what that takes is added to `spent_ns`. Returns
-    /// the key that has signed it.
+    /// Verifies a signature with the key that `id` names; a key without an id matches every token,
+    /// and a token without one every key. Each matching key is tried, and the time that this takes
+    /// is added to `spent_ns`. Returns the key that signed the message.
     pub(super) fn verify_signature(
         &self,
         algorithm: Algorithm,
@@ -212,7 +212,7 @@ impl Verifier {
         }
     }
 
-    /// What verifying one signature takes, in nanoseconds.
+    /// The time that verifying one signature takes, in nanoseconds.
     fn price_ns(&self) -> u64 {
         match self {
             Verifier::Hs256 { .. } => PRICE_HS256,
@@ -244,7 +244,7 @@ impl Verifier {
         result.is_ok()
     }
 
-    /// From the SubjectPublicKeyInfo of X.509; `None` for a kind that is not used here.
+    /// From the SubjectPublicKeyInfo of X.509; `None` for an unsupported kind.
     fn of_spki(der: &[u8]) -> Option<Verifier> {
         let (_, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
         let kind = &info.algorithm.algorithm;
@@ -263,7 +263,7 @@ impl Verifier {
         }
     }
 
-    /// ring wants numbers without zeros in front.
+    /// Strips leading zeros, which ring rejects.
     fn of_rsa(n: &[u8], e: &[u8]) -> Option<Verifier> {
         let trimmed = |bytes: &[u8]| -> Vec<u8> {
             bytes
@@ -295,7 +295,7 @@ fn parse_json(text: &str) -> Result<Vec<TokenKey>, TokenKeyError> {
     let file = serde_json::from_str(text).map_err(|_| TokenKeyError::Form)?;
     let jwks: Vec<Jwk> = match file {
         JwkFile::One(jwk) => vec![*jwk],
-        // What is not understood is ignored.
+        // RFC 7517 §5: unknown keys are ignored.
         JwkFile::Set { keys } => keys
             .into_iter()
             .filter_map(|key| serde_json::from_value(key).ok())
@@ -312,7 +312,7 @@ fn parse_json(text: &str) -> Result<Vec<TokenKey>, TokenKeyError> {
 }
 
 impl Jwk {
-    /// `None` for a key that is for something else.
+    /// `None` for a key that is for another purpose.
     fn verifier(&self) -> Result<Option<Verifier>, &'static str> {
         let curve = self.crv.as_deref().unwrap_or_default();
         let algorithm = match (self.kty.as_str(), curve) {
@@ -345,26 +345,26 @@ impl Jwk {
                 let point = [&[4], &x[..], &y[..]].concat();
                 match (x.len(), point.len()) {
                     (ED25519_BYTES, POINT_BYTES) => Verifier::Es256(point),
-                    _ => return Err("its x and y have not 32 bytes each"),
+                    _ => return Err("its x and y must have 32 bytes each"),
                 }
             }
             Algorithm::EdDsa => match part(&self.x, "x")? {
                 key if key.len() == ED25519_BYTES => Verifier::EdDsa(key),
-                _ => return Err("its x has not 32 bytes"),
+                _ => return Err("its x must have 32 bytes"),
             },
         };
         Ok(Some(verifier))
     }
 }
 
-/// A part of a key, in base64url.
+/// Decodes a part of a key from base64url.
 fn part(value: &Option<String>, name: &'static str) -> Result<Vec<u8>, &'static str> {
     let decoded = value.as_deref().and_then(|text| decode(text).ok());
     decoded.ok_or(match name {
-        "k" => "its k is missing or no base64url",
-        "n" => "its n is missing or no base64url",
-        "e" => "its e is missing or no base64url",
-        "x" => "its x is missing or no base64url",
-        _ => "its y is missing or no base64url",
+        "k" => "its k is missing or not base64url",
+        "n" => "its n is missing or not base64url",
+        "e" => "its e is missing or not base64url",
+        "x" => "its x is missing or not base64url",
+        _ => "its y is missing or not base64url",
     })
 }

@@ -1,11 +1,11 @@
 //! Tokens: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515 §7.1), signed by HS256, RS256,
 //! ES256 or EdDSA with Ed25519.
 //!
-//! The key decides the algorithm, never the token (RFC 8725 §3.1): a token's `alg` has to be the
-//! one that its key is for, and `none` is no algorithm. Nothing in a token is believed, or even
-//! told apart in the answer, before its signature is verified. The signatures are ring's, which is
-//! in the tree for TLS; the current JWT crates come with other cryptography, or want it installed
-//! for the whole process.
+//! The key decides the algorithm, never the token (RFC 8725 §3.1): the `alg` of a token must be the
+//! one that its key is for, and `none` is not an algorithm. The claims of a token are not used, and
+//! do not influence the answer, before its signature is verified. ring verifies the signatures,
+//! since it is a dependency for TLS already; the current JWT crates bring other cryptography, or
+//! need it installed for the whole process.
 
 mod algorithm;
 mod compact;
@@ -25,15 +25,15 @@ pub use self::sign::{NewToken, SigningKey, SigningKeyError};
 use super::identity::{By, Identity, Pattern, Rooms};
 use super::keys::Fingerprint;
 
-/// What must hold for a token beside its signature and its time.
+/// Checks of a token beside its signature and its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TokenChecks {
-    /// `iss` has to be this; `None`: it may be any, or missing.
+    /// `iss` must be this; `None`: it may be any, or missing.
     pub issuer: Option<String>,
-    /// `aud` has to be this, or to hold it; `None`: a token with an `aud` is for somebody else
-    /// (RFC 7519 §4.1.3).
+    /// `aud` must be this, or contain it; `None`: a token with an `aud` is rejected, since it is
+    /// meant for another server (RFC 7519 §4.1.3).
     pub audience: Option<String>,
-    /// How far clocks may differ, for `exp` and `nbf`.
+    /// Tolerated difference between clocks, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
@@ -47,7 +47,7 @@ impl Default for TokenChecks {
     }
 }
 
-/// What a good token says.
+/// The claims of a valid token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claims {
     /// From `sub` and `rooms`.
@@ -56,7 +56,8 @@ pub struct Claims {
     pub expires: SystemTime,
 }
 
-/// RFC 7515 §4.1. Other parameters are of no concern; a token with `crit` has some that would be.
+/// RFC 7515 §4.1. Other parameters are ignored, but `crit` names some that must not be: a token
+/// with it is rejected.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -64,7 +65,7 @@ struct Header {
     crit: Option<serde_json::Value>,
 }
 
-/// RFC 7519 §4.1, and `rooms`, our own. A claim of another type makes the token malformed.
+/// RFC 7519 §4.1, and our own claim `rooms`. A claim of a wrong type makes the token malformed.
 #[derive(Deserialize)]
 struct RawClaims {
     exp: f64,
@@ -72,7 +73,7 @@ struct RawClaims {
     iss: Option<String>,
     aud: Option<OneOrMany>,
     sub: Option<String>,
-    /// Absent: all of them. Null is a mistake, and not all of them.
+    /// Absent: all rooms. Null is an error, so that a mistake does not open all rooms.
     #[serde(default, deserialize_with = "present")]
     rooms: Option<RoomsClaim>,
 }
@@ -106,11 +107,11 @@ where
 }
 
 impl TokenKeys {
-    /// What `token` says, if one of these keys has signed it and it is good at `now`.
+    /// The claims of `token`, if one of these keys signed it and it is valid at `now`.
     ///
     /// # Errors
     ///
-    /// The first offence, in the order of [`TokenError`].
+    /// The first failure, in the order of [`TokenError`].
     pub fn verify(
         &self,
         token: &str,
@@ -121,8 +122,8 @@ impl TokenKeys {
         self.read_verified(token, key, checks, now)
     }
 
-    /// Verifies the signature alone, and adds what that takes to `spent_ns`. Returns the key that
-    /// has signed it.
+    /// Verifies the signature alone, and adds the time that this takes to `spent_ns`. Returns the
+    /// key that signed the token.
     pub(super) fn verify_signed(
         &self,
         token: &str,
@@ -145,7 +146,7 @@ impl TokenKeys {
         )
     }
 
-    /// What a token says that `key` is known to have signed, if it is good at `now`.
+    /// The claims of a token that `key` is known to have signed, if it is valid at `now`.
     pub(super) fn read_verified(
         &self,
         token: &str,

@@ -1,4 +1,4 @@
-//! Making tokens, for `corecast token make` and for whoever embeds the relay.
+//! Making tokens, for `corecast token make` and for programs that embed the relay.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,21 +27,21 @@ enum Signer {
     EdDsa(Box<Ed25519KeyPair>),
 }
 
-/// Why a text is no key that signs.
+/// The reason why a text is not a signing key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SigningKeyError {
-    /// It is no private key in PEM.
+    /// It is not a private key in PEM.
     #[error("holds no private key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\")")]
     Form,
-    /// It is one of another kind.
+    /// It is a private key of an unsupported kind.
     #[error("is neither RSA of 2048 to 4096 bits, nor P-256, nor Ed25519")]
     Kind,
     /// The secret is too short.
-    #[error("a secret of HS256 has at least {SECRET_BYTES_MIN} bytes")]
+    #[error("a secret of HS256 must have at least {SECRET_BYTES_MIN} bytes")]
     Secret,
 }
 
-/// A token that is to be made. What is `None` is left out.
+/// A token to make. Claims that are `None` are omitted.
 #[derive(Clone, Debug)]
 pub struct NewToken {
     /// `sub`.
@@ -65,7 +65,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// One that is too short.
+    /// The secret is too short.
     pub fn of_secret(secret: &Secret) -> Result<SigningKey, SigningKeyError> {
         let secret = secret.reveal().as_bytes();
         if secret.len() < SECRET_BYTES_MIN {
@@ -79,7 +79,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// Another text, another kind.
+    /// The text is not a private key in PEM, or the key is of an unsupported kind.
     pub fn of_pem(text: &str) -> Result<SigningKey, SigningKeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes());
         let der = der.map_err(|_| SigningKeyError::Form)?;
@@ -95,7 +95,7 @@ impl SigningKey {
         Ok(SigningKey(Signer::Rs256(Box::new(pair))))
     }
 
-    /// What it signs by.
+    /// The algorithm that it signs with.
     pub fn algorithm(&self) -> Algorithm {
         match &self.0 {
             Signer::Hs256(_) => Algorithm::Hs256,
@@ -105,12 +105,12 @@ impl SigningKey {
         }
     }
 
-    /// Makes a token. `None` where there is no randomness to be had.
+    /// Makes a token. `None` if the system's random number generator fails.
     pub fn sign(&self, token: &NewToken) -> Option<String> {
         self.sign_claims(token.key_id.as_deref(), &token.claims())
     }
 
-    /// Makes a token of any claims.
+    /// Makes a token with any claims.
     pub(super) fn sign_claims(&self, key_id: Option<&str>, claims: &Value) -> Option<String> {
         let mut header = json!({"alg": self.algorithm().name(), "typ": "JWT"});
         if let Some(key_id) = key_id {

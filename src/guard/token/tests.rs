@@ -1,4 +1,4 @@
-//! Tokens that are good, and every way in which one is not.
+//! Valid tokens, and every way in which a token is not valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,7 +29,7 @@ const STANDARD_CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogI
     cGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 const STANDARD_EXPIRES_S: u64 = 1_300_819_380;
 
-/// 2,048 bits, for these tests and nothing else.
+/// 2,048 bits, for these tests only.
 const RSA_PRIVATE: &str = "\
 -----BEGIN PRIVATE KEY-----
 MIIEvwIBADANBgkqhkiG9w0BAQEFAASCBKkwggSlAgEAAoIBAQDZygys9z9YDrLM
@@ -93,13 +93,13 @@ fn secret_signer() -> SigningKey {
     SigningKey::of_secret(&Secret::new(SECRET)).expect("a secret")
 }
 
-/// What becomes of these claims, signed by the secret.
+/// Verifies a token with these claims, signed with the secret.
 fn judged(claims: &serde_json::Value, checks: &TokenChecks) -> Result<Claims, TokenError> {
     let token = secret_signer().sign_claims(None, claims).expect("a token");
     secret_keys().verify(&token, checks, at(NOW_S))
 }
 
-/// A token with this header, not signed.
+/// A token with this header and without a signature.
 fn with_header(header: &str) -> String {
     let claims = json!({"exp": NOW_S + 60}).to_string();
     let [header, claims] = [header, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
@@ -107,7 +107,7 @@ fn with_header(header: &str) -> String {
 }
 
 #[test]
-fn the_examples_of_the_standards_are_good_until_they_expire() {
+fn the_examples_of_the_standards_are_valid_until_they_expire() {
     let rs256 = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_\
         lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xB\
         ArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noO\
@@ -136,7 +136,7 @@ fn the_examples_of_the_standards_are_good_until_they_expire() {
 }
 
 #[test]
-fn the_example_of_eddsa_is_signed_well_and_is_no_claims() {
+fn the_example_of_eddsa_has_a_valid_signature_but_no_claims() {
     let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sV\
         vpAr_MuM0KAg";
     let text = "RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
@@ -144,7 +144,7 @@ fn the_example_of_eddsa_is_signed_well_and_is_no_claims() {
         let token = format!("eyJhbGciOiJFZERTQSJ9.{text}.{signature}");
         standard_keys().verify(&token, &TokenChecks::default(), at(NOW_S))
     };
-    // A signature that is wrong would be the first offence.
+    // A wrong signature would be reported first.
     assert_eq!(judge(text), Err(TokenError::Malformed));
     let other = text.replace("RXh", "RXg");
     assert_eq!(judge(&other), Err(TokenError::Signature));
@@ -188,7 +188,7 @@ fn a_token_of_each_algorithm_is_verified_by_its_own_key_alone() {
 }
 
 #[test]
-fn the_key_decides_the_algorithm_and_none_is_none() {
+fn the_key_decides_the_algorithm_and_none_is_rejected() {
     let judge = |header: &str, keys: &TokenKeys| {
         keys.verify(&with_header(header), &TokenChecks::default(), at(NOW_S))
     };
@@ -204,7 +204,7 @@ fn the_key_decides_the_algorithm_and_none_is_none() {
         );
         assert_eq!(judge(&header, &public), Err(TokenError::Algorithm), "{alg}");
     }
-    // The public key, which everybody has, taken for a secret.
+    // A forger signs with the public key as if it were a secret of HS256.
     let forger = SigningKey::of_secret(&Secret::new(RSA_PUBLIC)).expect("long enough");
     let forged = forger.sign_claims(None, &json!({"exp": NOW_S + 60}));
     let forged = forged.expect("a token");
@@ -213,7 +213,7 @@ fn the_key_decides_the_algorithm_and_none_is_none() {
 }
 
 #[test]
-fn what_is_no_token_is_malformed() {
+fn a_text_that_is_not_a_token_is_malformed() {
     let good = secret_signer().sign_claims(None, &json!({"exp": NOW_S + 60}));
     let good = good.expect("a token");
     let verify = |token: &str| secret_keys().verify(token, &TokenChecks::default(), at(NOW_S));
@@ -241,7 +241,7 @@ fn what_is_no_token_is_malformed() {
 }
 
 #[test]
-fn a_token_that_was_changed_anywhere_is_refused() {
+fn a_token_with_any_changed_byte_is_rejected() {
     let claims = json!({"exp": NOW_S + 60, "sub": "ada"});
     let good = secret_signer().sign_claims(None, &claims).expect("a token");
     for (at_byte, byte) in good.bytes().enumerate() {
@@ -254,7 +254,7 @@ fn a_token_that_was_changed_anywhere_is_refused() {
 }
 
 #[test]
-fn a_key_is_found_by_its_name() {
+fn a_key_is_found_by_its_id() {
     let (one, two) = (
         KeyPair::generate_for(&PKCS_ED25519),
         KeyPair::generate_for(&PKCS_ED25519),
@@ -317,7 +317,7 @@ fn the_claims_of_time_hold_with_leeway_at_both_ends() {
 }
 
 #[test]
-fn issuer_and_audience_have_to_be_those_that_are_asked_for() {
+fn issuer_and_audience_must_be_the_required_ones() {
     let text = |text: &str| Some(text.to_owned());
     let checks = TokenChecks {
         issuer: text("us"),
@@ -372,7 +372,7 @@ fn issuer_and_audience_have_to_be_those_that_are_asked_for() {
 }
 
 #[test]
-fn the_claims_say_who_it_is_and_which_rooms_it_may_read_and_write() {
+fn the_claims_hold_the_user_and_the_rooms_to_read_and_write() {
     let identity = |rooms: Option<serde_json::Value>| {
         let mut claims = json!({"exp": NOW_S + 60, "sub": "ada"});
         if let Some(rooms) = rooms {
@@ -403,7 +403,7 @@ fn the_claims_say_who_it_is_and_which_rooms_it_may_read_and_write() {
 }
 
 #[test]
-fn what_is_made_is_verified() {
+fn a_made_token_is_valid() {
     let patterns = |text: &str| vec![text.parse().expect("a pattern")];
     let token = NewToken {
         user: Some("ada".to_owned()),
@@ -429,7 +429,7 @@ fn what_is_made_is_verified() {
 }
 
 #[test]
-fn files_without_a_key_for_us_are_refused_with_the_reason() {
+fn files_without_a_usable_key_are_rejected_with_the_reason() {
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
     let short = r#"{"kty": "oct", "k": "c2hvcnQ"}"#;
     let no_x = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519"}]}"#;
@@ -451,7 +451,7 @@ fn files_without_a_key_for_us_are_refused_with_the_reason() {
         ),
         (
             no_x,
-            TokenKeyError::Jwk(1, "its x is missing or no base64url"),
+            TokenKeyError::Jwk(1, "its x is missing or not base64url"),
         ),
         (foreign, TokenKeyError::Empty),
         ("{\"keys\": []}", TokenKeyError::Empty),
@@ -473,7 +473,7 @@ fn files_without_a_key_for_us_are_refused_with_the_reason() {
 
 proptest! {
     #[test]
-    fn no_text_panics_and_none_is_good(
+    fn no_random_text_panics_or_is_valid(
         text in "\\PC{0,60}",
         header in "\\{\"alg\": ?\"(HS256|none|ES256)\"(, ?\"kid\": ?(null|\"a\"|7))?\\}",
         claims in "\\{\"exp\": ?-?[0-9]{1,400}(\\.[0-9]{1,9})?(e[0-9]{1,4})?\\}",

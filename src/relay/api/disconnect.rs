@@ -13,7 +13,7 @@ use crate::engine::{Answer, Request, Responder};
 use crate::fanout::ConnectionId;
 use crate::wire::close::{REASON_BYTES_MAX, is_valid_received_code};
 
-/// Policy violation (RFC 6455 §7.4.1): what a client is told whose back end does not want it.
+/// Policy violation (RFC 6455 §7.4.1): the code if the back end names none.
 const CODE_DEFAULT: u16 = 1008;
 
 #[derive(Deserialize)]
@@ -37,17 +37,17 @@ fn default_code() -> u16 {
     CODE_DEFAULT
 }
 
-/// A whole number of 16 bits, also where somebody's JSON writes it as `1008.0`.
+/// Reads an integer of 16 bits. Some JSON libraries write it as `1008.0`, so that is accepted too.
 fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
     let number = f64::deserialize(from)?;
     let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number);
     match is_whole {
         true => Ok(number as u16),
-        false => Err(D::Error::custom("code is no whole number of 16 bits")),
+        false => Err(D::Error::custom("code must be an integer of 16 bits")),
     }
 }
 
-/// Who is to go.
+/// The connections to close.
 enum Whom {
     Connections(Vec<ConnectionId>),
     Room(String),
@@ -106,7 +106,7 @@ impl Disconnect<'_> {
             return Err(ApiError::new(Code::BadField, text));
         }
         if self.reason.len() > REASON_BYTES_MAX {
-            let text = format!("reason may have {REASON_BYTES_MAX} bytes");
+            let text = format!("reason may have at most {REASON_BYTES_MAX} bytes");
             return Err(ApiError::new(Code::BadField, text));
         }
         Ok((self.code, self.reason.to_string()))
@@ -114,7 +114,7 @@ impl Disconnect<'_> {
 }
 
 impl Target {
-    /// The connections of a user; none where nobody has that name.
+    /// The connections of a user; none if the name is not in use.
     pub(super) fn connections_of(&self, user: &str) -> Result<Vec<ConnectionId>, ApiError> {
         let users = self.users.as_ref();
         let none = || ApiError::new(Code::NoUsers, "this endpoint's users have no names");

@@ -1,5 +1,5 @@
-//! What goes wrong in the rooms API, in the form of [`crate::relay::json_error`]. The codes are
-//! part of the API and stay.
+//! The errors of the rooms API, in the form of [`crate::relay::json_error`]. The codes are part of
+//! the API and stable.
 
 use serde::Serialize;
 
@@ -8,27 +8,27 @@ use crate::relay::api_keys::KeyDenial;
 use crate::relay::json_error::json_error;
 use crate::wire::http::Response;
 
-/// A refusal of the API's own. What the engine refuses has its own words.
+/// The errors of the API itself. The engine has its own refusals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     BadJson,
-    /// A field of the body is missing, unknown, or has a value that it cannot have.
+    /// A field of the body is missing, unknown, or has an invalid value.
     BadField,
-    /// The same of the query.
+    /// A parameter of the query is missing, unknown, or has an invalid value.
     BadQuery,
     /// No endpoint has that name.
     UnknownEndpoint,
     /// The endpoint's connections have no user names.
     NoUsers,
-    /// The endpoint's connections are in no rooms that could be published to.
+    /// The endpoint has no rooms that could be published to.
     NoRooms,
     /// The message is larger than the endpoint's connections may send themselves.
     MessageTooLarge,
-    /// There is too much to do; nothing has happened, and it may be tried again.
+    /// The relay is overloaded; nothing was done, and the request may be retried.
     Busy,
-    /// Some shard did not answer in time; part of it may have happened.
+    /// A shard did not answer in time; the request may have been carried out in part.
     Timeout,
 }
 
@@ -43,7 +43,7 @@ impl Code {
     }
 }
 
-/// A refusal, before it is a response.
+/// An error, before it is rendered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ApiError {
     code: Code,
@@ -56,7 +56,7 @@ impl ApiError {
         ApiError { code, text }
     }
 
-    /// Of a body that serde does not take.
+    /// The error of a body that serde rejects.
     pub(super) fn of_body(error: &serde_json::Error) -> ApiError {
         let code = match error.classify() {
             serde_json::error::Category::Data => Code::BadField,
@@ -74,7 +74,7 @@ impl ApiError {
     }
 }
 
-/// A refusal for the key that a request has, or has not.
+/// The refusal of a request with a missing or invalid key.
 pub(super) fn of_key(denial: KeyDenial) -> Refused {
     let refused = |status, code, told: String| {
         let refused = Refused::new(status, code, told).counted_as(denial.reason());
@@ -103,7 +103,7 @@ impl From<HandleError> for ApiError {
             HandleError::Busy => Code::Busy,
             HandleError::Late => Code::Timeout,
             HandleError::TooLarge => Code::MessageTooLarge,
-            // The code that promises least: part of it may have happened.
+            // The code that promises least: the request may have been carried out in part.
             _ => Code::Timeout,
         };
         ApiError::new(code, error.to_string())

@@ -1,4 +1,4 @@
-//! `GET /api/info`: what this relay is and what it has, in one answer.
+//! `GET /api/info`: the relay's version, its totals and its endpoints.
 
 use serde::Serialize;
 
@@ -19,8 +19,9 @@ struct Info<'i> {
     /// Open WebSockets.
     connections: u64,
     rooms: usize,
-    /// Since the start: messages received, and messages sent to their recipients.
+    /// Messages received since the start.
     messages: u64,
+    /// Messages sent to their recipients since the start.
     deliveries: u64,
     endpoints: Vec<EndpointInfo<'i>>,
 }

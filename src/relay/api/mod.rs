@@ -1,13 +1,12 @@
-//! The rooms API: what back ends ask of the relay over HTTP, with a key. `docs/openapi.yaml` is its
-//! description.
+//! The rooms API: requests of back ends over HTTP, with a key. `docs/openapi.yaml` describes it.
 //!
-//! [`routes`] adds five paths, each exact, so that no room of a hub is in the way but those. Rooms
-//! are named in queries and bodies and never in a path: a hub's rooms are paths themselves, and a
-//! slash in a segment does not survive every proxy.
+//! [`routes`] adds five exact paths, so that only those five are lost as rooms of a hub. Rooms are
+//! named in queries and bodies and never in a path: a hub's rooms are paths themselves, and not
+//! every proxy preserves a slash in a segment.
 //!
-//! To publish to a room takes a moment of the shard that the request came to. What has to look at
-//! other shards, or at every room, is done by a thread of its own (`worker.rs`), and the answer
-//! comes later. Every refusal, also one by the engine, has one form (`json_error.rs`).
+//! The shard that gets a request publishes to a room at once. Requests that concern other shards,
+//! or all rooms, are handled by a thread of their own (`worker.rs`), which answers later. Every
+//! refusal has one form, including those of the engine (`json_error.rs`).
 
 mod disconnect;
 mod error;
@@ -41,23 +40,23 @@ use crate::wire::http::Response;
 pub struct Target {
     /// Its name in the config.
     pub name: String,
-    /// What it does.
+    /// Its kind.
     pub kind: EndpointKind,
     /// Its path pattern.
     pub path: String,
-    /// Its rooms belong to this.
+    /// Its id in the engine.
     pub id: EndpointId,
     /// The largest message for its connections, in bytes.
     pub message_bytes: usize,
-    /// Whether its clients get everything as binary.
+    /// Whether its clients get all messages as binary.
     pub binary_out: bool,
-    /// Its users, where they have names.
+    /// Its users, if they have names.
     pub users: Option<Arc<dyn UserNames>>,
 }
 
-/// How an endpoint's users are found.
+/// The users of an endpoint, by name.
 pub trait UserNames: Send + Sync {
-    /// The connections of a user; none where nobody has that name.
+    /// The connections of a user; none if the name is not in use.
     fn connections_of(&self, user: &str) -> Vec<ConnectionId>;
 
     /// The user that a connection belongs to. It is called on the connection's own shard.
@@ -79,7 +78,7 @@ impl UserNames for Users {
 ///
 /// # Errors
 ///
-/// One of the paths is taken by an endpoint that was added before.
+/// An endpoint that was added before has one of the paths.
 pub fn routes(
     builder: &mut Builder,
     keys: ApiKeys,
@@ -106,14 +105,14 @@ pub fn routes(
     Ok(())
 }
 
-/// What all paths share.
+/// State that all paths share.
 struct Api {
     keys: ApiKeys,
     targets: Vec<Arc<Target>>,
     running: OnceLock<Running>,
 }
 
-/// The engine that the API is about.
+/// The running engine that the API serves.
 struct Running {
     view: View,
     since: SystemTime,
@@ -121,7 +120,7 @@ struct Running {
 }
 
 impl Api {
-    /// Whether the request carries a good key that opens this: in `X-API-KEY`, else in `API-KEY`,
+    /// Checks that the request has a valid key with this scope: in `X-API-KEY`, else in `API-KEY`,
     /// else as a bearer token (RFC 6750 §2.1).
     fn authorize(
         &self,
@@ -130,7 +129,7 @@ impl Api {
         responder: &mut Responder<'_>,
     ) -> Result<(), KeyDenial> {
         let key = header_key(request.head).or_else(|| guard::bearer(request.head));
-        self.keys.judge(key, scope, request.peer, responder)
+        self.keys.check(key, scope, request.peer, responder)
     }
 
     fn target(&self, name: &str) -> Result<&Arc<Target>, ApiError> {
@@ -138,7 +137,7 @@ impl Api {
         target.ok_or_else(|| {
             ApiError::new(
                 Code::UnknownEndpoint,
-                "there is no endpoint of that name; /api/info lists them",
+                "no endpoint has that name; /api/info lists them",
             )
         })
     }
@@ -165,7 +164,7 @@ enum Call {
 }
 
 impl Call {
-    /// What a key has to open.
+    /// The scope that a key needs.
     fn scope(self) -> Scope {
         match self {
             Call::Publish => Scope::Publish,
@@ -176,7 +175,7 @@ impl Call {
 }
 
 impl Route {
-    /// The answer to a request with a good key.
+    /// The answer to a request with a valid key.
     fn answer(
         &self,
         request: &Request<'_>,
@@ -245,11 +244,11 @@ impl Service for Route {
     }
 }
 
-/// What was asked for.
+/// A successful answer.
 fn ok(body: &impl Serialize) -> Response {
     match serde_json::to_string(body) {
         Ok(json) => Response::json(200, json).with_header("Cache-Control", "no-store"),
-        // No body of ours has a map with other keys than strings, or a number without a form.
+        // Unreachable: our bodies have only string keys and numbers that JSON can express.
         Err(error) => ApiError::new(Code::Busy, error.to_string()).response(),
     }
 }

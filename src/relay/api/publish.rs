@@ -34,7 +34,7 @@ struct Publish<'b> {
     base64: Option<Cow<'b, str>>,
 }
 
-/// What is published.
+/// The content of a message.
 enum Content<'b> {
     Text(Cow<'b, str>),
     Json(&'b RawValue),
@@ -65,7 +65,7 @@ impl Api {
         }
     }
 
-    /// The connections of a user may be on any shard, and many.
+    /// Publishes on the worker's thread, since a user may have many connections on any shards.
     fn to_user(
         &self,
         target: &Target,
@@ -114,7 +114,7 @@ fn to_room(
     Ok(ok(&Published { recipients }))
 }
 
-/// The message as the endpoint's clients understand it.
+/// The message in the form that the endpoint's clients expect.
 fn message(
     target: &Target,
     room: Option<&str>,
@@ -122,7 +122,7 @@ fn message(
 ) -> Result<(MessageKind, Vec<u8>), ApiError> {
     let (kind, payload) = match (target.kind, room) {
         (EndpointKind::Nostr, _) => {
-            let text = "the endpoint has no rooms: its clients get signed events of each other";
+            let text = "the endpoint has no rooms: its clients exchange signed events";
             return Err(ApiError::new(Code::NoRooms, text));
         }
         (EndpointKind::PubSub, Some(room)) => (MessageKind::Text, event(room, content)?),

@@ -1,4 +1,4 @@
-//! Queries and bodies, read strictly: what a back end misspelt is said to it, and not passed over.
+//! Queries and bodies, parsed strictly: a misspelt name is an error, and is never ignored.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use super::error::{ApiError, Code};
 use crate::engine::Request;
 use crate::wire::http::form_decode;
 
-/// Most entries of a page, and how many it has where nobody says.
+/// Most entries of a page, and the number of entries if the query names no limit.
 pub(super) const LIMIT_MAX: usize = 1_000;
 const LIMIT_DEFAULT: usize = 100;
 
-/// The parameters of a query, each known and there once at most.
+/// The parameters of a query. Each is known and occurs at most once.
 pub(super) struct Query<'q>(Vec<(Cow<'q, str>, Cow<'q, str>)>);
 
 impl<'q> Query<'q> {
@@ -27,7 +27,9 @@ impl<'q> Query<'q> {
             };
             if !known.contains(&&*name) {
                 let known = known.join(", ");
-                return Err(bad(&format!("unknown parameter; there are {known}")));
+                return Err(bad(&format!(
+                    "unknown parameter; the known ones are {known}"
+                )));
             }
             if parameters.iter().any(|(other, _)| *other == name) {
                 return Err(bad(&format!("{name} is given twice")));
@@ -50,11 +52,11 @@ impl<'q> Query<'q> {
 
     pub(super) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let value = self.get(name).map(str::parse);
-        let bad = |_| bad(&format!("{name} has no valid value"));
+        let bad = |_| bad(&format!("{name} has an invalid value"));
         value.transpose().map_err(bad)
     }
 
-    /// How many entries a page is to have.
+    /// The requested number of entries of a page.
     pub(super) fn limit(&self) -> Result<usize, ApiError> {
         let limit = self.parsed("limit")?.unwrap_or(LIMIT_DEFAULT);
         match limit {
@@ -71,7 +73,7 @@ fn bad(text: &str) -> ApiError {
 /// The body of a request: one JSON object, with the fields of `T` and no others.
 pub(super) fn body<'b, T: Deserialize<'b>>(request: &Request<'b>) -> Result<T, ApiError> {
     Query::parse(request, &[])?;
-    // An array would do as well for serde.
+    // serde would also accept an array for a struct.
     if !request.body.trim_ascii_start().starts_with(b"{") {
         let text = "the body must be a JSON object";
         return Err(ApiError::new(Code::BadJson, text));
@@ -79,7 +81,7 @@ pub(super) fn body<'b, T: Deserialize<'b>>(request: &Request<'b>) -> Result<T, A
     serde_json::from_slice(request.body).map_err(|error| ApiError::of_body(&error))
 }
 
-/// For fields that may be left out, and may not be null.
+/// Reads a field that may be absent but not null.
 pub(super) fn present<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -1,6 +1,6 @@
-//! `GET /api/rooms`: which rooms there are. `GET /api/members`: who is in one.
+//! `GET /api/rooms` lists the rooms, `GET /api/members` the members of one.
 //!
-//! Both come in pages. A page says where the next one begins, as long as it was full.
+//! Both lists come in pages. A full page names the start of the next one.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ struct Room {
 
 #[derive(Serialize)]
 struct MembersPage {
-    /// Of the whole room, as far as is known at this moment.
+    /// Members of the whole room at this moment.
     total: u32,
     members: Vec<Member>,
     next: Option<String>,
@@ -94,7 +94,7 @@ impl Api {
     }
 }
 
-/// Without the port, and IPv4 addresses as such.
+/// The address without its port, and in IPv4 form if it is a mapped one.
 fn address_of(peer: Peer) -> String {
     let address = peer.ip().map(|ip| ip.to_canonical().to_string());
     address.unwrap_or_else(|| peer.to_string())

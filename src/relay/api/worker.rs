@@ -1,7 +1,7 @@
-//! The thread that answers what no shard can answer by itself.
+//! The thread that handles requests that no shard can handle alone.
 //!
-//! It may wait for shards, and look through all rooms; a shard may do neither. It takes one request
-//! at a time, and the queue is bounded, so what back ends ask costs the relay at most one core.
+//! It may wait for shards and iterate over all rooms, which a shard must not do. It handles one
+//! request at a time, and its queue is bounded, so these requests use at most one core.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,15 +15,15 @@ use crate::engine::{Answer, DeferredResponse, Handle, Responder};
 use crate::limits::API_QUEUE_MAX;
 use crate::wire::http::Response;
 
-/// How long a request may wait for shards once its turn has come.
+/// Time that a request may wait for shards, from its turn in the queue on.
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client waits at most, the queue included: then the engine gives up for it.
+/// Time that a client waits for its answer at most, including the queue: then the engine answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Work = Box<dyn FnOnce(&Handle, Instant) -> Result<Response, ApiError> + Send>;
 
-/// The way to the thread, which ends when this is dropped.
+/// The handle of the thread, which ends when this is dropped.
 pub(super) struct Worker {
     queue: Sender<(DeferredResponse, Work)>,
 }
@@ -45,7 +45,7 @@ impl Worker {
         Ok(Worker { queue: sender })
     }
 
-    /// Has the request answered by `work`, which gets the time until which it may wait.
+    /// Queues a request, to be answered by `work`, which gets the deadline of its waits.
     pub(super) fn answer(
         &self,
         responder: &mut Responder<'_>,

@@ -7,14 +7,14 @@ use corecast_nostr::Seq;
 use super::mail::{Live, Request};
 use crate::fanout::shared_body::SharedBody;
 
-/// Most events that are kept for a subscription, and most bytes of them.
+/// Bounds on the live events that are kept for a subscription: their number and their bytes.
 const KEPT_EVENTS_MAX: usize = 256;
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
-/// A subscription that is not level with the store.
+/// The progress of a subscription that has not sent all stored events yet.
 pub(super) struct CatchUp {
     request: Request,
-    /// Number and body of each, in the order in which they came.
+    /// The number and the body of each kept event, in order of arrival.
     kept: VecDeque<(Option<Seq>, SharedBody)>,
     bytes: usize,
     has_overflowed: bool,
@@ -34,8 +34,8 @@ impl CatchUp {
         &self.request
     }
 
-    /// Keeps an event. Returns whether it is the one that is too much: then none are kept, until it
-    /// begins again.
+    /// Keeps an event. Returns whether it exceeds the bounds: then all are dropped, and further
+    /// ones are not kept until [`CatchUp::begin_again`].
     pub(super) fn keep(&mut self, live: &Live) -> bool {
         if self.has_overflowed {
             return false;
@@ -55,12 +55,12 @@ impl CatchUp {
         self.has_overflowed
     }
 
-    /// Keeps what comes from now on; what was dropped is read from the store.
+    /// Keeps live events again. The dropped ones are read from the store.
     pub(super) fn begin_again(&mut self) {
         self.has_overflowed = false;
     }
 
-    /// Drops stored events up to that number: they are among those that were read.
+    /// Drops kept events up to that number, since they are among those read from the store.
     pub(super) fn drop_until(&mut self, snapshot: Seq) {
         self.kept
             .retain(|(seq, _)| seq.is_none_or(|seq| seq > snapshot));

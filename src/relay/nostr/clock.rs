@@ -1,4 +1,4 @@
-//! The time of day, by which events are made and expire.
+//! The wall clock, which the times of events refer to.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

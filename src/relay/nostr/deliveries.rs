@@ -1,4 +1,4 @@
-//! The events that a shard has yet to deliver, and how far it has got.
+//! The events that a shard has yet to deliver, and its progress.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use super::mail::Mail;
 #[derive(Default)]
 pub(super) struct Deliveries {
     pub(super) batches: VecDeque<Arc<Mail>>,
-    /// The event of the first batch that is under way.
+    /// The index of the current event in the first batch.
     pub(super) event: usize,
-    /// The subscriptions that this event is for, and the next of them. Empty: they are yet to be
-    /// found.
+    /// The subscriptions that match this event, and the index of the next one. `None`: they have
+    /// not been looked up yet.
     pub(super) found: Option<Vec<u32>>,
     pub(super) next: usize,
-    /// Its number on this shard: it is for subscriptions that are older.
+    /// The number of the event on this shard. Only older subscriptions get it.
     pub(super) number: u64,
-    /// Subscriptions of clients that are behind: they get it when what the others got is sent.
+    /// Subscriptions of clients that are behind. They get the event after the sends to the others.
     pub(super) behind: Vec<u32>,
-    /// Whether it is their turn.
+    /// Whether the clients that are behind are served now.
     pub(super) serves_behind: bool,
-    /// Kept for its capacity.
+    /// An empty list that is kept for its capacity.
     pub(super) spare: Vec<u32>,
 }

@@ -1,4 +1,4 @@
-//! Answers to plain HTTP requests: the relay's information document (NIP-11) for clients, a
+//! Answers to plain HTTP requests: the relay's information document (NIP-11) for clients, and a
 //! page for people.
 
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ const GIFT_WRAP: u16 = 1_059;
 /// Longest name of a subscription, in characters (NIP-01).
 const SUBSCRIPTION_CHARS_MAX: u64 = 64;
 
-/// Both, made once.
+/// The document and the page, made once.
 pub(super) struct Documents {
     information: String,
     page: String,
@@ -44,7 +44,7 @@ impl Documents {
     }
 }
 
-/// Pages of others may read all that is said here (NIP-11).
+/// Allows pages of all origins to read an answer (NIP-11).
 fn with_cors(response: Response) -> Response {
     response
         .with_header("Access-Control-Allow-Origin", "*")
@@ -56,7 +56,7 @@ fn with_cors(response: Response) -> Response {
         .with_header("Vary", "Accept")
 }
 
-/// A refusal, in JSON as everywhere, and readable for pages of others.
+/// A refusal, in JSON as on all paths, and readable for pages of all origins.
 pub fn rendered(refused: &Refused) -> Response {
     with_cors(json_error::rendered(refused))
 }
@@ -67,7 +67,7 @@ fn of_type(media_type: &str, body: &str) -> Response {
     response
 }
 
-/// Whether the client takes this type by name; parameters and case do not count.
+/// Whether the client accepts this type by name; parameters and case are ignored.
 fn accepts(head: &Head<'_>, media_type: &str) -> bool {
     let types = head
         .headers_named("accept")
@@ -76,7 +76,7 @@ fn accepts(head: &Head<'_>, media_type: &str) -> bool {
     names.any(|name| name.eq_ignore_ascii_case(media_type))
 }
 
-/// NIP-11. What is off is not in it.
+/// The information document (NIP-11), without features that are off.
 fn information(settings: &NostrSettings) -> Value {
     let NostrInfoConfig {
         name,
@@ -111,7 +111,7 @@ fn information(settings: &NostrSettings) -> Value {
     Value::Object(document)
 }
 
-/// The NIPs that a client can count on, as this relay is configured.
+/// The NIPs that this relay supports with its configuration.
 fn nips(settings: &NostrSettings) -> Vec<u16> {
     let has_auth = settings.has_auth();
     let supported = [

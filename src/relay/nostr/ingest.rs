@@ -1,8 +1,9 @@
-//! Events from clients: checked, verified a few at a time, and handed to the store.
+//! Events from clients: checked, verified a few at a time, and passed to the store.
 //!
-//! A signature takes as long as ten deliveries, so events wait for theirs, and each turn of the
-//! shard takes a few, of one client after the other: whoever floods the relay with events delays
-//! others by no more. A client of which many wait is not read until half of them are done.
+//! Verifying a signature takes as long as ten deliveries, so events are queued for it. Each turn of
+//! the shard verifies a few, taking one client after the other, which bounds the delay that a flood
+//! of events causes to others. A client with many queued events is not read until half of them are
+//! verified.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,18 +21,18 @@ use crate::engine::OnShard;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// Signatures that are verified in one turn.
+/// Most signatures that are verified in one turn.
 const VERIFIED_PER_TURN: usize = 4;
 
-/// Price of an answer to an event, in nanoseconds of the shard.
+/// Estimated cost of an answer to an event, in nanoseconds of the shard.
 const ANSWER_NS: u64 = 3_000;
 
 const DUPLICATE: &str = "duplicate: already have this event";
 
-/// Why an event is refused, before anything is known of its signature.
+/// The reason why an event is refused before its signature is verified.
 enum Refused {
     Reason(String),
-    /// The client has to prove a key first.
+    /// The client must prove a key first.
     NeedsKey(&'static str),
     Known,
 }
@@ -43,7 +44,7 @@ impl From<EventError> for Refused {
 }
 
 impl Inner {
-    /// An EVENT has come.
+    /// Handles an EVENT.
     pub(super) fn take_event(&mut self, from: ConnectionId, json: &str, effects: &mut Effects) {
         let refused = match self.checked(from, json) {
             Ok(event) => return self.queue_event(from, event, effects),
@@ -88,7 +89,7 @@ impl Inner {
         let has_key = client.is_some_and(|client| !client.viewer.keys.is_empty());
         if settings.auth_write && !has_key {
             return Err(Refused::NeedsKey(
-                "auth-required: this relay takes events of known keys",
+                "auth-required: this relay accepts events only from clients with a proven key",
             ));
         }
         event.check(&settings.events, now)?;
@@ -98,8 +99,8 @@ impl Inner {
         event.check_further(&settings.events, now)?;
         let event = event.into_unverified();
         if !settings.has_auth() && settings.private.contains(event.event().kind()) {
-            let told = "blocked: events of this kind are for their recipients alone, and nobody \
-                        can prove to be one here";
+            let told = "blocked: events of this kind are for their recipients only, and this relay \
+                        cannot authenticate clients";
             return Err(Refused::Reason(told.to_owned()));
         }
         if event.event().is_protected() {
@@ -109,21 +110,21 @@ impl Inner {
         Ok(event)
     }
 
-    /// NIP-70: a protected event is taken from its author alone.
+    /// NIP-70: a protected event is accepted from its author only.
     fn check_protected(&self, is_author: bool, has_key: bool) -> Result<(), Refused> {
         if is_author {
             return Ok(());
         }
         if !self.shared.settings.has_auth() {
-            let told = "blocked: protected events are taken from their authors alone, and nobody \
-                        can prove to be one here";
+            let told = "blocked: protected events are accepted from their authors only, and this \
+                        relay cannot authenticate clients";
             return Err(Refused::Reason(told.to_owned()));
         }
         if !has_key {
-            let told = "auth-required: a protected event is taken from its author alone";
+            let told = "auth-required: a protected event is accepted from its author only";
             return Err(Refused::NeedsKey(told));
         }
-        let told = "restricted: a protected event is taken from its author alone";
+        let told = "restricted: a protected event is accepted from its author only";
         Err(Refused::Reason(told.to_owned()))
     }
 
@@ -134,7 +135,7 @@ impl Inner {
         effects.holds |= self.ingest.push(from, event);
     }
 
-    /// Verifies a few of the events that wait. Returns whether it could go on.
+    /// Verifies a few of the queued events. Returns whether more could be verified.
     pub(super) fn verify(&mut self, shard: &mut OnShard<'_, NostrShard>) -> bool {
         for _ in 0..VERIFIED_PER_TURN {
             if self.ingest.in_flight >= IN_FLIGHT_MAX || shard.is_spent() {
@@ -178,7 +179,7 @@ impl Inner {
         }
         self.ingest.in_flight += 1;
         self.shared.common.stats.writing.add(1);
-        // There is room for all that may be in flight, and the thread ends only with the engine.
+        // The queue has capacity for all events in flight, and its thread ends with the engine.
         let _ = self.shared.submissions.try_send(Submission { event, from });
     }
 
@@ -205,7 +206,7 @@ impl Inner {
         }
     }
 
-    /// Answers those events of a commit that came from this shard.
+    /// Answers the events of a commit that came from this shard.
     pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, owed: &[Owed]) {
         let own = shard.shard();
         for Owed { event, from, fate } in owed.iter().filter(|owed| owed.from.shard == own) {
@@ -215,15 +216,15 @@ impl Inner {
                 Fate::Stored => (EventResult::Stored, true, ""),
                 Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
                 Fate::Superseded => {
-                    let told = "duplicate: a newer version of this event is here";
+                    let told = "duplicate: the relay has a newer version of this event";
                     (EventResult::Superseded, false, told)
                 }
                 Fate::Failed(error) => {
-                    tracing::error!(%error, "the store took no events");
+                    tracing::error!(%error, "the store cannot write events");
                     (
                         EventResult::Error,
                         false,
-                        "error: the store takes no events at the moment",
+                        "error: the store cannot write events at the moment",
                     )
                 }
             };
@@ -236,7 +237,7 @@ impl Inner {
         }
     }
 
-    /// Has a client read again whose events have become few, unless its queries are many.
+    /// Resumes reading a client that has few queued events left, unless it is held for its queries.
     fn release(&self, shard: &mut OnShard<'_, NostrShard>, id: ConnectionId) {
         let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
         if !is_held && let Some(mut client) = shard.client(id) {

@@ -1,4 +1,4 @@
-//! Events to those whose subscriptions they are for, a bounded number of deliveries at a time.
+//! Live events to the subscriptions that they match, a bounded number of deliveries at a time.
 
 use std::sync::Arc;
 
@@ -8,48 +8,49 @@ use super::shard::{Inner, NostrShard};
 use crate::engine::OnShard;
 use crate::wire::frame::MessageKind;
 
-/// Price of looking whether a subscription gets an event, and of queuing it, in nanoseconds.
+/// Estimated cost of checking whether a subscription gets an event and of queuing it, in
+/// nanoseconds.
 const QUEUED_NS: u64 = 300;
 
-/// Price of the send that follows, in nanoseconds. A client that is behind is sent nothing now.
+/// Estimated cost of the send that follows, in nanoseconds. A client that is behind gets none now.
 const SENT_NS: u64 = 3_500;
 
-/// Price of comparing an event with a filter, in nanoseconds.
+/// Estimated cost of comparing an event with a filter, in nanoseconds.
 const COMPARED_NS: u64 = 20;
 
-/// Price of looking up the filters that an event may match, in nanoseconds.
+/// Estimated cost of looking up the filters that an event may match, in nanoseconds.
 const FOUND_NS: u64 = 1_000;
 
-/// Batches of events that may wait on a shard: it takes no more mail before they are fewer.
+/// Most batches of events that may wait on a shard. It delivers the excess at once.
 const BATCHES_MAX: usize = 64;
 
 /// The result of offering an event to a subscription.
 enum Delivery {
     Sent,
-    /// Its client is behind, and comes later.
+    /// Its client is behind, and is served later.
     Behind,
-    /// It is not for it.
+    /// The subscription does not get the event now.
     None,
 }
 
 impl Inner {
-    /// The number of the event that was looked up last: subscriptions from now on are younger.
+    /// The number of the event that was looked up last. New subscriptions get only later ones.
     pub(super) fn events_found(&self) -> u64 {
         self.deliveries.number
     }
 
-    /// Events have come. They are delivered in turns of the shard, unless too many wait.
+    /// Queues events. They are delivered in turns of the shard, unless too many wait.
     pub(super) fn deliver_later(&mut self, shard: &mut OnShard<'_, NostrShard>, mail: &Arc<Mail>) {
         if !mail.live().is_empty() {
             self.deliveries.batches.push_back(Arc::clone(mail));
         }
-        // An event takes two goes if some are behind.
+        // A loop, since an event takes two passes if some clients are behind.
         while self.deliveries.batches.len() > BATCHES_MAX {
             self.deliver_first(shard, false);
         }
     }
 
-    /// Delivers until the turn's work is done. Returns whether more waits.
+    /// Delivers until the turn's budget is spent. Returns whether more events wait.
     pub(super) fn deliver(&mut self, shard: &mut OnShard<'_, NostrShard>) -> bool {
         while !self.deliveries.batches.is_empty() {
             if shard.is_spent() || !self.deliver_first(shard, true) {
@@ -59,7 +60,7 @@ impl Inner {
         false
     }
 
-    /// Goes on with the first batch. Returns whether it is done.
+    /// Continues with the first batch. Returns whether it is done.
     fn deliver_first(&mut self, shard: &mut OnShard<'_, NostrShard>, is_bounded: bool) -> bool {
         let Some(mail) = self.deliveries.batches.front().map(Arc::clone) else {
             return true;
@@ -75,7 +76,7 @@ impl Inner {
         true
     }
 
-    /// Goes on with an event. Returns whether it is done.
+    /// Continues with an event. Returns whether it is done.
     fn deliver_event(
         &mut self,
         shard: &mut OnShard<'_, NostrShard>,
@@ -109,14 +110,14 @@ impl Inner {
             self.deliveries.serves_behind = false;
             return true;
         }
-        // Nobody waits for those who are behind: what the others got is sent first.
+        // Clients that are behind must not delay the others, whose sends come first.
         let behind = std::mem::take(&mut self.deliveries.behind);
         self.deliveries.found = Some(behind);
         self.deliveries.serves_behind = true;
         false
     }
 
-    /// The subscriptions that an event is for.
+    /// The subscriptions that match an event.
     fn find(&mut self, shard: &mut OnShard<'_, NostrShard>, live: &Live) -> Vec<u32> {
         let mut found = std::mem::take(&mut self.deliveries.spare);
         found.clear();
@@ -129,7 +130,7 @@ impl Inner {
         found
     }
 
-    /// Gives an event to a subscription, if its turn has come.
+    /// Delivers an event to a subscription, unless its client is behind and must be served later.
     fn deliver_to(
         &mut self,
         shard: &mut OnShard<'_, NostrShard>,

@@ -7,16 +7,16 @@ use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
-/// An event on its way to the store, and who has sent it.
+/// An event on its way to the store, and its sender.
 pub(super) struct Submission {
     pub(super) event: Arc<Event>,
     pub(super) from: ConnectionId,
 }
 
-/// An event that subscriptions may be for.
+/// An event that subscriptions may match.
 pub(super) struct Live {
     pub(super) event: Arc<Event>,
-    /// Its number in the store; `None`: it is not stored.
+    /// Its number in the store; `None` for an event that is not stored.
     pub(super) seq: Option<Seq>,
     pub(super) body: SharedBody,
 }
@@ -44,38 +44,39 @@ pub(super) struct Batch {
     pub(super) owed: Vec<Owed>,
 }
 
-/// A subscription of a shard, and the REQ that it is about: a later one takes the place over.
+/// A subscription of a shard: its slot, and the generation of its REQ, since a later REQ may reuse
+/// the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     pub(super) slot: u32,
     pub(super) generation: u64,
 }
 
-/// Work for a thread that reads the store. Each gets one answer.
+/// A job for a thread that reads the store. Each gets one answer.
 pub(super) struct Job {
     pub(super) client: ConnectionId,
     pub(super) task: Task,
 }
 
 pub(super) enum Task {
-    /// Makes the query of a new subscription, and reads its first page.
+    /// Starts the query of a new subscription, and reads its first page.
     Begin { place: Place, request: Box<Request> },
     /// Reads the next page.
     Go { place: Place, query: Box<Query> },
-    /// Reads what was stored after a number.
+    /// Reads the events stored after a number.
     Later {
         place: Place,
         after: Seq,
         request: Box<Request>,
     },
-    /// Counts, and names the subscription in its answer, as JSON.
+    /// Counts. The answer contains the name of the subscription, as JSON.
     Count {
         subscription: Box<str>,
         request: Box<Request>,
     },
 }
 
-/// The filters of a query, and who asks.
+/// The filters of a query, and the viewer who sent it.
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) filters: Arc<[Arc<Filter>]>,
@@ -89,21 +90,21 @@ pub(super) struct Answer {
 }
 
 pub(super) enum Told {
-    /// Rows of the store. Behind the last are none.
+    /// A page of rows.
     Page {
         place: Place,
         rows: Vec<Arc<Event>>,
         query: Box<Query>,
         is_last: bool,
     },
-    /// Events that were stored later, up to `end`. There were no more then if `is_level`.
+    /// Events that were stored later, up to `end`. If `is_level`, the store had no more then.
     Later {
         place: Place,
         rows: Vec<Arc<Event>>,
         end: Seq,
         is_level: bool,
     },
-    /// How many there are.
+    /// The number of matching events.
     Count {
         subscription: Box<str>,
         count: u64,
@@ -122,7 +123,7 @@ pub struct Mail(pub(super) Letter);
 
 pub(super) enum Letter {
     Batch(Batch),
-    /// Taken by the only one that gets it.
+    /// The recipient takes it out: mail is shared, but an answer has only one recipient.
     Answer(Mutex<Option<Answer>>),
 }
 
@@ -135,7 +136,7 @@ impl Mail {
         Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
     }
 
-    /// The events in it.
+    /// The events of a batch.
     pub(super) fn live(&self) -> &[Live] {
         match &self.0 {
             Letter::Batch(batch) => &batch.live,

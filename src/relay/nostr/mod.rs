@@ -1,10 +1,10 @@
-//! A Nostr relay: signed events in, and out to whose subscriptions they are for.
+//! A Nostr relay: clients send signed events, and get those that match their subscriptions.
 //!
-//! `docs/nostr.md` is for operators. The protocol itself is in `crates/nostr`; here it meets the
-//! engine. A message is parsed on its client's shard (`ingest.rs`, `subscriptions.rs`). Signatures
-//! are verified there too, a few a turn. One thread writes the store and several read it
-//! (`threads.rs`); they answer by mail. What is stored goes to all shards that have subscriptions,
-//! each of which finds in its own index whom it is for (`live.rs`), and is encoded once.
+//! `docs/nostr.md` is for operators. The protocol itself is in `crates/nostr`; this module connects
+//! it with the engine. A message is parsed on its client's shard (`ingest.rs`, `subscriptions.rs`).
+//! Signatures are verified there too, a few per turn. One thread writes the store and several read
+//! it (`threads.rs`); they answer by mail. A stored event is encoded once and goes to all shards
+//! with subscriptions, each of which looks up its recipients in an index of its own (`live.rs`).
 
 mod catch_up;
 mod clock;
@@ -46,7 +46,7 @@ use crate::limits::SHARDS_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// Events that are on their way to the thread that writes: as many as all shards may have.
+/// Capacity of the queue of the writing thread: all events that the shards may have in flight.
 const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
 
 /// A Nostr relay at an exact path.
@@ -58,7 +58,7 @@ pub struct Nostr {
     mailers: Mutex<Vec<Sender<Mailer<Mail>>>>,
 }
 
-/// The other ends of a relay's queues.
+/// The receiving ends of a relay's queues.
 struct Queues {
     jobs: Receiver<Job>,
     submissions: Receiver<Submission>,
@@ -103,7 +103,7 @@ impl Nostr {
         &self.shared.common.stats
     }
 
-    /// Starts the threads. They wait for the way to the shards.
+    /// Starts the threads. They wait for the mailer to the shards.
     fn start(&self, queues: &Queues) -> Result<(), EndpointError> {
         let mut mailers = self.mailers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut begin = |name: &str, run: Box<dyn Run>| {
@@ -127,7 +127,7 @@ impl Nostr {
     }
 }
 
-/// The work of a thread, which gets the way to the shards.
+/// The work of a thread, which gets the mailer to the shards.
 trait Run: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send {}
 
 impl<F: FnOnce(&Mailer<Mail>) -> Result<(), crate::engine::Ended> + Send> Run for F {}
@@ -148,7 +148,7 @@ impl Endpoint for Nostr {
     fn mailer(&self, mailer: Mailer<Mail>) {
         let mut waiting = self.mailers.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in waiting.drain(..) {
-            // It waits for just this.
+            // The receiving thread waits for this message only.
             let _ = thread.send(mailer.clone());
         }
     }
@@ -222,7 +222,7 @@ impl Inner {
             MessageKind::Binary => None,
         };
         let Some(text) = text else {
-            return self.notice("invalid: messages are text", effects);
+            return self.notice("invalid: messages must be text", effects);
         };
         let message = match ClientMessage::parse(text) {
             Ok(Some(message)) => message,
@@ -245,7 +245,7 @@ impl Inner {
 
     fn refuse_message(&mut self, error: &MessageError, effects: &mut Effects) {
         match error {
-            // An answer that carries the name says which query it is about.
+            // A CLOSED names the query that was refused, which a NOTICE cannot.
             MessageError::SubscriptionId(Some(name)) => {
                 effects.reply(reply::closed(name, &error.to_string()));
             }
@@ -258,7 +258,7 @@ impl Inner {
         effects.reply(reply::notice(text));
     }
 
-    /// An AUTH has come: it is verified at once, so that what follows finds the key proven.
+    /// Handles an AUTH. It is verified at once, so that the key counts for the next message.
     fn take_auth(&mut self, id: ConnectionId, json: &str, effects: &mut Effects) {
         let settings = &self.shared.settings;
         let client = self.clients.get(&id);
@@ -269,7 +269,7 @@ impl Inner {
                 .urls
                 .prove(json, challenge, unix_now())
                 .map_err(|e| e.to_string()),
-            false => Err("restricted: nobody can prove a key here".to_owned()),
+            false => Err("restricted: this relay cannot authenticate clients".to_owned()),
         };
         effects.spent_ns += u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let keys_max = settings.keys_max;

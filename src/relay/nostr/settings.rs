@@ -10,23 +10,23 @@ use crate::engine::Deflate;
 /// Settings of a relay.
 #[derive(Clone, Debug)]
 pub struct NostrSettings {
-    /// Its own URLs; without any nobody can prove a key (NIP-42).
+    /// Its own URLs; without any, clients cannot prove keys (NIP-42).
     pub urls: RelayUrls,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// Its description of itself (NIP-11).
     pub info: NostrInfoConfig,
-    /// Whether the challenge is sent to whoever connects, or only when a key is needed.
+    /// Whether the challenge is sent to each client that connects, or only if a key is needed.
     pub challenges_all: bool,
     /// Whether queries need a key.
     pub auth_read: bool,
-    /// Whether events are taken only from those who have proven a key.
+    /// Whether events are accepted only from clients with a proven key.
     pub auth_write: bool,
-    /// Kinds that only those get whom an event names.
+    /// Kinds whose events are sent only to the recipients that an event names.
     pub private: Arc<PrivateKinds>,
     /// Most keys of one connection.
     pub keys_max: usize,
-    /// The events that are taken.
+    /// Bounds on accepted events.
     pub events: EventLimits,
     /// Most filters of a REQ.
     pub filters_max: usize,
@@ -36,13 +36,13 @@ pub struct NostrSettings {
     pub values_max: usize,
     /// Bounds on the answers to a REQ.
     pub queries: QueryLimits,
-    /// Rows that a COUNT looks at.
+    /// Most rows that a COUNT reads.
     pub count_max: u64,
     /// Threads that answer queries.
     pub readers: usize,
-    /// How what goes to many is compressed.
+    /// Compression of messages to several clients.
     pub deflate: Deflate,
-    /// The largest message of a client, bytes.
+    /// The largest message of a client, in bytes.
     pub message_bytes: usize,
 }
 

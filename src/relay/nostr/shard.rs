@@ -18,7 +18,7 @@ use crate::engine::{Client, Local, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// Queries of a client that may be under way: while there are so many it is not read.
+/// Most queries of a client that may be in progress. At this number, the client is not read.
 const JOBS_PER_CLIENT_MAX: usize = 64;
 
 /// State that all shards of an endpoint share.
@@ -32,13 +32,13 @@ pub(super) struct Shared {
 /// A client, from its first message on.
 #[derive(Default)]
 pub(super) struct ClientState {
-    /// The text that it is to sign, once it was sent.
+    /// The text that it is to sign, if the challenge was sent.
     pub(super) challenge: Option<Challenge>,
     pub(super) viewer: Viewer,
     pub(super) subscriptions: HashMap<SubscriptionId, u32>,
     /// Queries that its shard awaits answers to.
     pub(super) jobs: usize,
-    /// Pages that are to be read when little waits for it.
+    /// Jobs that wait until its outbox is nearly empty.
     pub(super) later: Vec<Job>,
     /// Whether it is not read until some of its queries are done.
     pub(super) is_held: bool,
@@ -50,17 +50,17 @@ impl ClientState {
     }
 }
 
-/// Actions for the client whose message was taken.
+/// Actions for the client whose message was handled.
 #[derive(Default)]
 pub(super) struct Effects {
     replies: Vec<String>,
-    /// Not to be read until it is released.
+    /// The client is not to be read until it is released.
     pub(super) holds: bool,
     /// An answer comes soon, but not in this call.
     pub(super) is_answered_later: bool,
-    /// There is work for the shard's turn.
+    /// The shard's turn has work to do.
     pub(super) wants_turn: bool,
-    /// Nanoseconds of this thread that were spent beside the parsing.
+    /// Nanoseconds of this thread that were spent in addition to the parsing.
     pub(super) spent_ns: u64,
 }
 
@@ -69,9 +69,9 @@ impl Effects {
         self.replies.push(reply);
     }
 
-    /// Does it.
+    /// Applies the actions to the client.
     pub(super) fn apply(self, client: &mut Client<'_>) {
-        // Nothing goes back that could carry the acknowledgement of TCP.
+        // No reply is sent now that could carry the acknowledgement of TCP.
         if self.replies.is_empty() && !self.is_answered_later {
             client.acknowledge();
         }
@@ -110,7 +110,7 @@ impl Inner {
         }
     }
 
-    /// The text of the challenge of a client, which has one from now on.
+    /// The challenge message for a client, which is created at the first call.
     pub(super) fn challenge(&mut self, client: ConnectionId) -> Option<String> {
         let client = self.clients.entry(client).or_default();
         if client.challenge.is_none() {
@@ -122,7 +122,7 @@ impl Inner {
             .map(|challenge| reply::auth(challenge.as_str()))
     }
 
-    /// A client has gone, or is about to.
+    /// Removes a client that has closed or is closing.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.remove(&id) else {
             return;
@@ -132,7 +132,7 @@ impl Inner {
         }
     }
 
-    /// Little waits for the client: pages that were put off are read.
+    /// Starts the postponed jobs of a client whose outbox is nearly empty.
     pub(super) fn drained(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -142,7 +142,7 @@ impl Inner {
         }
     }
 
-    /// Has a thread do a job.
+    /// Passes a job to a thread.
     pub(super) fn start(&mut self, job: Job) {
         let Some(client) = self.clients.get_mut(&job.client) else {
             return;
@@ -152,7 +152,7 @@ impl Inner {
         let _ = self.shared.jobs.send(job);
     }
 
-    /// Whether the client has so many queries under way that it is not read.
+    /// Whether the client has so many queries in progress that it is not read.
     pub(super) fn holds_for_jobs(&mut self, id: ConnectionId) -> bool {
         let Some(client) = self.clients.get_mut(&id) else {
             return false;
@@ -211,7 +211,7 @@ impl Local for NostrShard {
     }
 }
 
-/// Numbers that no two of a process share.
+/// A number that is unique in the process.
 pub(super) fn next_generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

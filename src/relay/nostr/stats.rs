@@ -47,13 +47,13 @@ impl QueryResult {
     pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
-/// A Nostr endpoint's name in the configuration, and what it counts.
+/// A Nostr endpoint's name in the configuration, and its counters.
 pub type NamedStats = (String, Arc<NostrStats>);
 
 /// Sums since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NostrTotals {
-    /// Events that were stored or sent on.
+    /// Events that were stored or forwarded.
     pub(crate) accepted: u64,
     /// All others.
     pub(crate) refused: u64,
@@ -63,7 +63,7 @@ pub(crate) struct NostrTotals {
     pub(crate) deliveries: u64,
 }
 
-/// Counters of all shards and threads. What is counted for each delivery is added up before.
+/// Counters of all shards and threads. Deliveries are summed per event before they are added here.
 #[derive(Debug, Default)]
 pub struct NostrStats {
     /// EVENTs, by [`EventResult`].
@@ -72,9 +72,9 @@ pub struct NostrStats {
     pub(crate) reqs: [Count; QueryResult::LABELS.len()],
     /// COUNTs, likewise.
     pub(crate) counts: [Count; QueryResult::LABELS.len()],
-    /// Proofs of keys: taken, and refused.
+    /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
-    /// Messages that were none: each got a NOTICE.
+    /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
@@ -84,15 +84,15 @@ pub struct NostrStats {
     pub(crate) subscriptions: Count,
     /// Live events that were sent to subscriptions.
     pub(crate) deliveries: Count,
-    /// Rows that queries looked at.
+    /// Rows that queries read.
     pub(crate) rows_read: Count,
-    /// Subscriptions that got more while they caught up than was kept for them.
+    /// Subscriptions that got more live events while they caught up than could be kept.
     pub(crate) catch_up_overflows: Count,
     /// Events in the stores.
     pub(crate) store_events: Count,
-    /// Memory that these take, bytes.
+    /// Memory of the events in the stores, in bytes.
     pub(crate) store_bytes: Count,
-    /// How long the store took for a batch; its writer alone writes it.
+    /// Durations of the store for a batch; only its writer updates them.
     pub(crate) commit: Durations,
     shards: Mutex<Vec<Arc<ShardDurations>>>,
 }
@@ -107,7 +107,7 @@ impl NostrStats {
         self.subscriptions.get()
     }
 
-    /// Subscriptions that got more while they caught up than was kept for them.
+    /// Subscriptions that got more live events while they caught up than could be kept.
     pub fn overflows(&self) -> u64 {
         self.catch_up_overflows.get()
     }
@@ -157,11 +157,11 @@ impl NostrStats {
     }
 }
 
-/// Durations that one shard measures; nobody else writes them.
+/// Durations that one shard measures; only that shard updates them.
 #[derive(Debug, Default)]
 pub(crate) struct ShardDurations {
-    /// How long signatures took.
+    /// Durations of verifying a signature.
     pub(crate) verify: Durations,
-    /// From a REQ to its EOSE, what its client did not read fast enough included.
+    /// Durations from a REQ to its EOSE, including the time that a slow client took to read.
     pub(crate) query: Durations,
 }

@@ -1,10 +1,10 @@
-//! Subscriptions: from the REQ over what is stored to what comes.
+//! Subscriptions: the REQ, the stored events, and the live events after them.
 //!
-//! A subscription is in the index before a thread reads what is stored, and that thread notes the
-//! number of the last change it sees. What is sent to all shards after that commit has a later
-//! number: it is kept until the stored events are sent, and then follows. What has an earlier one
-//! is among those. So each event comes once, whichever way. Where too much comes meanwhile it is
-//! dropped and read from the store as well, by its number, until nothing is left.
+//! A subscription is in the index before a thread reads the stored events, and that thread notes
+//! the number of the last change that it sees. Live events with a later number are kept until the
+//! stored events are sent, and then follow; those with an earlier number are among the stored ones.
+//! So each event is sent exactly once. If too many live events arrive meanwhile, they are dropped
+//! and later read from the store by their numbers, until none is left.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,13 +21,13 @@ use crate::engine::{Client, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// The next page is read when no more waits for the client.
+/// The next page is read when the client's outbox has at most this.
 const LOW_WATER_BYTES: usize = 64 << 10;
 
-/// Price of a stored event that is sent, in nanoseconds of the shard.
+/// Estimated cost of sending a stored event, in nanoseconds of the shard.
 const ROW_NS: u64 = 1_000;
 
-/// Why a query is refused.
+/// The reason why a query is refused.
 enum Refused {
     Reason(String),
     NeedsKey(&'static str),
@@ -40,7 +40,7 @@ impl From<FilterError> for Refused {
 }
 
 impl Inner {
-    /// A REQ has come.
+    /// Handles a REQ.
     pub(super) fn take_req(
         &mut self,
         client: ConnectionId,
@@ -48,7 +48,7 @@ impl Inner {
         filters: &[&str],
         effects: &mut Effects,
     ) {
-        // Whatever becomes of this one, the one before of that name is over.
+        // A REQ ends the earlier subscription of that name, even if it is refused itself.
         self.close_subscription(client, &id);
         let request = self.requested(client, filters).and_then(|request| {
             let count = self
@@ -78,7 +78,7 @@ impl Inner {
         }
     }
 
-    /// A COUNT has come.
+    /// Handles a COUNT.
     pub(super) fn take_count(
         &mut self,
         client: ConnectionId,
@@ -88,7 +88,7 @@ impl Inner {
     ) {
         match self.requested(client, filters) {
             Ok(mut request) => {
-                // All are counted, however few a REQ would get.
+                // All events are counted, even those beyond the limit of a REQ.
                 let unlimited = |filter: &Arc<Filter>| {
                     Arc::new(Filter {
                         limit: None,
@@ -133,7 +133,7 @@ impl Inner {
         effects.reply(reply::closed(id.as_str(), &reason));
     }
 
-    /// The query of a REQ or COUNT, if the client may ask for that.
+    /// The query of a REQ or COUNT, if the client may send it.
     fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
         let settings = &self.shared.settings;
         let viewer = self
@@ -143,11 +143,11 @@ impl Inner {
             .unwrap_or_default();
         if settings.auth_read && viewer.keys.is_empty() {
             return Err(Refused::NeedsKey(
-                "auth-required: this relay answers known keys",
+                "auth-required: this relay answers only clients with a proven key",
             ));
         }
         if filters.is_empty() {
-            return Err(Refused::Reason("invalid: there is no filter".to_owned()));
+            return Err(Refused::Reason("invalid: the filter is missing".to_owned()));
         }
         if filters.len() > settings.filters_max {
             let told = format!(
@@ -172,10 +172,12 @@ impl Inner {
                 .any(|filter| settings.private.are_all_of(filter))
         {
             return Err(match settings.has_auth() {
-                true => Refused::NeedsKey("auth-required: these events are for their recipients"),
+                true => {
+                    Refused::NeedsKey("auth-required: these events are for their recipients only")
+                }
                 false => Refused::Reason(
-                    "restricted: these events are for their recipients, and nobody can prove to be \
-                     one here"
+                    "restricted: these events are for their recipients only, and this relay cannot \
+                     authenticate clients"
                         .to_owned(),
                 ),
             });
@@ -222,7 +224,7 @@ impl Inner {
         });
     }
 
-    /// Ends the client's subscription of that name, if there is one.
+    /// Ends the client's subscription of that name, if it has one.
     pub(super) fn close_subscription(&mut self, client: ConnectionId, id: &SubscriptionId) {
         let client = self.clients.get_mut(&client);
         let slot = client.and_then(|client| client.subscriptions.remove(id));
@@ -243,7 +245,7 @@ impl Inner {
         }
     }
 
-    /// A thread has answered.
+    /// Handles the answer of a thread.
     pub(super) fn take_answer(&mut self, shard: &mut OnShard<'_, NostrShard>, answer: Answer) {
         let Answer { client, what } = answer;
         match what {
@@ -371,7 +373,7 @@ impl Inner {
         }
     }
 
-    /// The stored events are sent: those that have come meanwhile follow.
+    /// Sends the live events that arrived while the stored ones were sent.
     fn catch_up(&mut self, shard: &mut OnShard<'_, NostrShard>, place: Place) {
         let Some(subscription) = self.subscriptions.at(place) else {
             return;
@@ -395,7 +397,7 @@ impl Inner {
         self.shared.common.stats.deliveries.add(delivered);
     }
 
-    /// Has read what was stored behind the snapshot, and keeps what comes from now on.
+    /// Has the events after the snapshot read from the store, and keeps live events again.
     fn read_later(&mut self, shard: &mut OnShard<'_, NostrShard>, place: Place) {
         let Some(subscription) = self.subscriptions.at(place) else {
             return;
@@ -419,7 +421,7 @@ impl Inner {
         }
     }
 
-    /// Starts a job for a client, or has it wait until little is left to be sent to it.
+    /// Starts a job for a client, or postpones it until the client's outbox is nearly empty.
     fn go_on(&mut self, mut client: Client<'_>, job: Job) {
         if client.outbox_bytes() <= LOW_WATER_BYTES {
             return self.start(job);

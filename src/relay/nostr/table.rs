@@ -14,15 +14,15 @@ pub(super) struct Subscription {
     pub(super) client: ConnectionId,
     /// Its name, as JSON.
     pub(super) name: Box<str>,
-    /// The head of each message with an event.
+    /// The beginning of each message with an event.
     pub(super) head: Box<str>,
-    /// The REQ that it is about.
+    /// The generation of its REQ.
     pub(super) generation: u64,
-    /// Of the events that the shard has looked up, later ones are for it.
+    /// The number of the shard's last event before it. It gets later ones only.
     pub(super) born: u64,
-    /// Events up to this number it gets from the store.
+    /// It gets events up to this number from the store.
     pub(super) snapshot: Seq,
-    /// Its progress through the stored events, until it has them all.
+    /// Its progress through the stored events, until all are sent.
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) begun: Instant,
 }
@@ -39,20 +39,20 @@ impl Subscriptions {
         self.slots.get_mut(slot as usize)
     }
 
-    /// The subscription of that REQ, unless another one has taken its place.
+    /// The subscription of that REQ, unless another one has replaced it.
     pub(super) fn at(&mut self, place: Place) -> Option<&mut Subscription> {
         let subscription = self.get_mut(place.slot)?;
         (subscription.generation == place.generation).then_some(subscription)
     }
 
-    /// Adds those that an event is for. Returns how many filters were compared with it.
+    /// Adds the subscriptions that match an event. Returns the number of filters compared with it.
     pub(super) fn find(&mut self, event: &Event, found: &mut Vec<u32>) -> usize {
         self.index.find(event, |slot| found.push(slot))
     }
 }
 
 impl Subscription {
-    /// It has got from the store what has numbers up to this one.
+    /// Notes that it has got the events up to this number from the store.
     pub(super) fn see(&mut self, snapshot: Seq) {
         self.snapshot = self.snapshot.max(snapshot);
         if let Some(catch_up) = &mut self.catch_up {

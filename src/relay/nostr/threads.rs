@@ -1,5 +1,5 @@
-//! The threads of an endpoint: one writes the store, several read it. Nothing of this runs on a
-//! shard, and all of it may wait.
+//! The threads of an endpoint: one writes the store, several read it. None of this code runs on a
+//! shard, so all of it may block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::wire::deflate::Deflater;
 const BATCH_EVENTS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// How often expired events are looked for.
+/// Interval between two searches for expired events.
 const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
 /// Most events of a page, and most bytes of their JSON.
@@ -39,7 +39,7 @@ pub(super) struct Common {
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
     pub(super) deflate: Deflate,
-    /// Subscriptions of each shard: one without any gets no events.
+    /// The number of subscriptions of each shard. A shard without any gets no events.
     pub(super) subscriptions: Box<[AtomicUsize]>,
     /// Connections that have agreed to compression.
     pub(super) inflating: AtomicUsize,
@@ -52,13 +52,13 @@ impl Common {
         count.is_some_and(|count| count.load(Ordering::SeqCst) > 0)
     }
 
-    /// Whether any client would get the smaller form of a body.
+    /// Whether any client would get the compressed form of a body.
     pub(super) fn deflates(&self) -> bool {
         self.inflating.load(Ordering::Relaxed) > 0
     }
 }
 
-/// Starts a thread that runs until its shards are gone. It waits for the way to reach them.
+/// Starts a thread that runs until its shards are gone. It waits for the mailer to reach them.
 pub(super) fn start(
     name: &str,
     mailers: Receiver<Mailer<Mail>>,
@@ -66,7 +66,7 @@ pub(super) fn start(
 ) -> Result<(), EndpointError> {
     let body = move || {
         if let Ok(mailer) = mailers.recv() {
-            // Both ways the engine has ended, and so does this.
+            // An error means that the engine has ended, and so does this thread.
             let _ = run(&mailer);
         }
     };
@@ -74,7 +74,7 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Commits what is submitted, tells all shards, and only then whoever submitted it.
+/// Commits submitted events, and mails the results to the shards after the commit.
 pub(super) fn write(
     common: &Common,
     submissions: &Receiver<Submission>,
@@ -225,8 +225,8 @@ fn failed(place: Place, error: StoreError) -> Told {
     }
 }
 
-/// A query of what is stored by now. The subscription is in the index of its shard already, so
-/// that every later event reaches it there.
+/// A query of the events stored by now. The subscription is in the index of its shard already, so
+/// it gets every later event there.
 fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
     Query::new(
         request.filters.iter().map(Arc::clone),
@@ -279,8 +279,8 @@ fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result
     })
 }
 
-/// Counts what the filters match, each event once. Past the bound on rows it is what was found
-/// until then.
+/// Counts the events that match the filters, each once. If the bound on rows is reached, the count
+/// covers the rows read until then.
 fn count(common: &Common, request: &Request) -> Result<(u64, bool), StoreError> {
     let all = QueryLimits {
         limit_max: u64::MAX,

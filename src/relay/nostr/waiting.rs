@@ -1,4 +1,4 @@
-//! Events that wait on a shard for their signatures to be verified, of one client after the other.
+//! Events that wait on a shard for their signatures to be verified, in turn for each client.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,20 +6,20 @@ use corecast_nostr::{Bytes32, Class, Event, UnverifiedEvent};
 
 use crate::fanout::ConnectionId;
 
-/// Events of a client that wait, and bytes of their JSON: past these it is not read.
+/// Bounds on the waiting events of a client: number and bytes of JSON. Above them it is not read.
 const WAITING_EVENTS_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// The bytes of all events that wait on a shard: past these nobody who sends more is read.
+/// Bound on the bytes of all waiting events of a shard. Above it, clients that send are not read.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 
-/// Events of a shard that are on their way to the store and back.
+/// Most events of a shard that may be on their way to the store and back.
 pub(super) const IN_FLIGHT_MAX: usize = 1_024;
 
-/// Ids of events that a shard has seen accepted, so that they are not verified again.
+/// Most ids of accepted events that a shard remembers, so that they are not verified again.
 const KNOWN_IDS_MAX: usize = 8_192;
 
-/// The events of a client that wait.
+/// The waiting events of a client.
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<UnverifiedEvent>,
@@ -28,17 +28,17 @@ struct Waiting {
     is_held: bool,
 }
 
-/// The events that wait on a shard.
+/// The waiting events of a shard.
 #[derive(Default)]
 pub(super) struct Ingest {
     waiting: HashMap<ConnectionId, Waiting>,
-    /// Whose turn it is: each client has one event verified and goes to the back.
+    /// The order of the clients: each has one event verified and moves to the end.
     order: VecDeque<ConnectionId>,
     bytes: usize,
     /// Events that are on their way to the store and back.
     pub(super) in_flight: usize,
     known: HashSet<Bytes32>,
-    /// The same, the oldest first.
+    /// The remembered ids, oldest first.
     known_order: VecDeque<Bytes32>,
 }
 
@@ -48,7 +48,7 @@ impl Ingest {
         self.order.is_empty()
     }
 
-    /// Whether an event of that id was accepted lately.
+    /// Whether an event with that id was accepted recently.
     pub(super) fn knows(&self, id: &Bytes32) -> bool {
         self.known.contains(id)
     }
@@ -60,7 +60,7 @@ impl Ingest {
             .is_some_and(|waiting| waiting.is_held)
     }
 
-    /// Queues an event. Returns whether its client is not to be read from now on.
+    /// Queues an event. Returns whether its client must not be read from now on.
     pub(super) fn push(&mut self, from: ConnectionId, event: UnverifiedEvent) -> bool {
         let bytes = event.event().body().len();
         self.bytes += bytes;
@@ -78,7 +78,7 @@ impl Ingest {
         begins
     }
 
-    /// The next event, who has sent it, and whether that client may be read again.
+    /// The next event, its sender, and whether that client may be read again.
     pub(super) fn pop(&mut self) -> Option<(ConnectionId, UnverifiedEvent, bool)> {
         let from = self.order.pop_front()?;
         let waiting = self.waiting.get_mut(&from)?;
@@ -99,8 +99,7 @@ impl Ingest {
         Some((from, event, ends))
     }
 
-    /// Notes an event that will be known for as long as it is remembered: not one that a newer
-    /// version may replace.
+    /// Remembers the id of an accepted event, but not of one that a newer version may replace.
     pub(super) fn remember(&mut self, event: &Event) {
         let is_replaced = matches!(event.class(), Class::Replaceable | Class::Addressable);
         if !is_replaced && self.known.insert(*event.id()) {

@@ -1,4 +1,4 @@
-//! The push API: back ends push over plain HTTP, list what waits, and cancel it.
+//! The push API: back ends push over plain HTTP, list the pending pushes, and cancel them.
 //!
 //! | request | answer |
 //! |---|---|
@@ -6,9 +6,9 @@
 //! | `GET` its path + `/pending` | the delayed pushes, by number, a page at a time |
 //! | `DELETE` its path + `/pending/{id}` | cancels one |
 //!
-//! Everything needs a key. Every answer is JSON with `code` (0 or -1) and `msg`; `docs/push.md` has
-//! all of them. One value serves all three paths, since they share the thread that keeps delayed
-//! pushes; it is started with the engine.
+//! All requests need a key. Every answer is JSON with `code` (0 or -1) and `msg`; `docs/push.md`
+//! lists all of them. One value serves all three paths, since they share the thread that keeps
+//! delayed pushes; it is started with the engine.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ use crate::relay::api_keys::{ApiKeys, KeyDenial, header_key};
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Response, query_value};
 
-/// The default key of an earlier relay, which anybody can look up.
+/// The published default key of an earlier relay.
 const PUBLISHED_KEY: &[u8] = b"U2FsdGVkX18ucQzBA+ozhc3ySrVZ";
 
 /// The push API of one endpoint.
@@ -44,11 +44,11 @@ pub struct PushApi {
     keys: ApiKeys,
     stats: Arc<PushStats>,
     schedule: OnceLock<Schedule>,
-    /// The log says that a token which names nobody stands for everybody.
+    /// Whether the log has warned that a push without a valid user goes to all clients.
     is_fallback_told: AtomicBool,
 }
 
-/// The three paths.
+/// One of the three paths.
 enum Place<'r> {
     Push,
     List,
@@ -90,9 +90,9 @@ impl PushApi {
         }
     }
 
-    /// The key is in a header of its own, else in the query, else a bearer: the first that is not
-    /// empty decides. Returns the refusal, if it is one.
-    fn judge_key(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Option<Answer> {
+    /// Checks the key, which is in a header of its own, else in the query, else a bearer: the first
+    /// that is not empty decides. Returns the refusal, if the key is refused.
+    fn check_key(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Option<Answer> {
         let query = request.head.query.unwrap_or_default();
         let key = match header_key(request.head) {
             Some(key) => Some(Cow::Borrowed(key)),
@@ -100,10 +100,10 @@ impl PushApi {
         };
         let key = key.or_else(|| guard::bearer(request.head).map(Cow::Borrowed));
         let client = request.peer;
-        let judged = self
+        let checked = self
             .keys
-            .judge(key.as_deref(), Scope::Push, client, responder);
-        let denial = judged.err()?;
+            .check(key.as_deref(), Scope::Push, client, responder);
+        let denial = checked.err()?;
         let refusal = match denial {
             KeyDenial::Missing | KeyDenial::Bad => Refusal::InvalidKey,
             KeyDenial::Scope(_) => Refusal::KeyScope,
@@ -117,13 +117,13 @@ impl PushApi {
         }))
     }
 
-    /// Says once that private pushes may go to everybody, if there is somebody who can push.
-    fn tell_of_fallback(&self) {
+    /// Warns once that private pushes may go to all clients, if a key to push with is set.
+    fn warn_of_fallback(&self) {
         let is_meant = self.settings.broadcast_fallback && !self.keys.is_empty();
         if is_meant && !self.is_fallback_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 path = self.settings.path,
-                "a push whose token names nobody goes to everybody; broadcast_fallback: false \
+                "a push whose token names no user goes to all clients; broadcast_fallback: false \
                  refuses it"
             );
         }
@@ -161,7 +161,7 @@ impl PushApi {
         answer
     }
 
-    /// Reads the orders and judges each of them.
+    /// Parses the orders and checks each of them.
     fn accept<'b>(&self, body: &'b [u8]) -> Result<Orders<'b>, (Refusal, Option<usize>)> {
         let orders = Orders::parse(body)?;
         let is_batch = matches!(orders, Orders::Batch(_));
@@ -182,7 +182,7 @@ impl PushApi {
         Ok(orders)
     }
 
-    /// Publishes what is for now. Returns the answer, in which `delayed` have their numbers.
+    /// Publishes the immediate pushes. Returns the answer, with the numbers of `delayed`.
     fn carry_out(
         &self,
         orders: &Orders<'_>,
@@ -223,7 +223,7 @@ impl PushApi {
         Response::json(200, body)
     }
 
-    /// Publishes a push. Returns how many connections it was queued for.
+    /// Publishes a push. Returns the number of connections that it was queued for.
     fn publish(&self, order: &Order<'_>, user: Option<&str>, responder: &mut Responder<'_>) -> u32 {
         self.stats.accepted[0].add(1);
         let room = user.unwrap_or(EVERYBODY);
@@ -282,7 +282,7 @@ impl PushApi {
 }
 
 impl Place<'_> {
-    /// The methods that the path answers, as in `Allow`.
+    /// The methods that the path supports, as in `Allow`.
     fn methods(&self) -> &'static [&'static str] {
         match self {
             Place::Push => &["POST", "OPTIONS"],
@@ -292,7 +292,7 @@ impl Place<'_> {
     }
 }
 
-/// An order as it is kept; `None` where it is for now.
+/// A delayed order as it is stored; `None` for an immediate one.
 fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
     let delay_s = u64::try_from(order.delay_seconds()).ok();
     let delay_s = delay_s.filter(|delay_s| *delay_s > 0)?;
@@ -309,7 +309,7 @@ fn pending(order: &Order<'_>, schedule: &Schedule) -> Option<Pending> {
     })
 }
 
-/// A refusal in the form of the relay that is replaced: `msg` is the code.
+/// A refusal in the form of the earlier relay: `msg` is the code.
 pub(crate) fn rendered(refused: &Refused) -> Response {
     let message = match refused.code {
         "no_websocket" => "no websocket here",
@@ -322,28 +322,28 @@ pub(crate) fn rendered(refused: &Refused) -> Response {
 impl Service for PushApi {
     fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
         if self.keys.contains(PUBLISHED_KEY) {
-            tracing::warn!("api.keys has the key that every copy of go-websocket-relay came with");
+            tracing::warn!("api.keys has the published default key of go-websocket-relay");
         }
-        self.tell_of_fallback();
+        self.warn_of_fallback();
         self.keys.watch(handle);
         let stats = Arc::clone(&self.stats);
         let schedule = Schedule::start(&self.settings, stats, handle.clone(), self.sockets)?;
-        // An endpoint is started once.
+        // An endpoint is started only once, so the cell is empty.
         let _ = self.schedule.set(schedule);
         Ok(())
     }
 
-    /// The keys; settings hold until the next start.
+    /// Only the keys can change; the settings take effect after a restart.
     fn reload(&self, next: &Self) {
         self.keys.reload(&next.keys);
-        self.tell_of_fallback();
+        self.warn_of_fallback();
     }
 
     fn reasons(&self) -> Vec<&'static str> {
         guard::reasons()
     }
 
-    /// All of them: what a path does not answer is refused in JSON.
+    /// All methods, so that this service refuses the unsupported ones itself, in JSON.
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     }
@@ -361,7 +361,7 @@ impl Service for PushApi {
             let response = response.with_header("Allow", methods.join(", "));
             return HeadVerdict::Answered(Answer::Now(response));
         }
-        match self.judge_key(request, responder) {
+        match self.check_key(request, responder) {
             None => HeadVerdict::Admitted(None),
             Some(refused) => HeadVerdict::Answered(refused),
         }

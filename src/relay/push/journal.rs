@@ -1,7 +1,7 @@
 //! Delayed pushes on disk: a table of an embedded store (redb), by number.
 //!
-//! Only the thread of the [`super::schedule`] writes it. When [`Journal::write`] returns, it is on
-//! disk; a process that is killed before that leaves a whole table, the old one or the new one.
+//! Only the thread of the [`super::schedule`] writes it. When [`Journal::write`] returns, the
+//! change is on disk; a process that is killed before leaves a consistent table, old or new.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,13 +14,14 @@ use super::pending::Pending;
 
 const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
 
-/// The permissions that the file is made with: pushes are private. One that is there keeps its own.
+/// The permissions of a new file, since pushes are private. An existing file keeps its own.
 const MODE: u32 = 0o600;
 
-/// Memory that the store may use for pages, in bytes. All entries are in memory anyway.
+/// Memory that the store may use for pages, in bytes: little, since the schedule keeps all entries
+/// in memory anyway.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Why the journal cannot be used.
+/// The reason why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the journal {path}: {source}", path = path.display())]
 pub(super) struct JournalError {
@@ -28,19 +29,20 @@ pub(super) struct JournalError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The file.
+/// The journal file.
 pub(super) struct Journal {
     path: PathBuf,
-    /// `None` after a failure: a store that failed has to be opened anew.
+    /// `None` after a failure: redb requires that a store that failed is reopened.
     database: Option<Database>,
 }
 
 impl Journal {
-    /// Opens the file, which is made where it does not exist, and reads what it holds.
+    /// Opens the file, or creates it if it does not exist, and reads its entries.
     ///
     /// # Errors
     ///
-    /// No such folder, no right, a file of something else, another process that has it open.
+    /// The folder does not exist, a permission is missing, the file is not a journal, or another
+    /// process has it open.
     pub(super) fn open(path: &Path) -> Result<(Journal, Vec<Pending>), JournalError> {
         let opened = open(path).and_then(|database| {
             let pending = read(&database)?;
@@ -54,11 +56,11 @@ impl Journal {
         Ok((journal, pending))
     }
 
-    /// Adds some and takes others away, all at once and on disk.
+    /// Adds and removes entries in one durable transaction.
     ///
     /// # Errors
     ///
-    /// The file is as it was. The next call tries anew.
+    /// The write failed and the file is unchanged. The next call opens it again.
     pub(super) fn write<'p>(
         &mut self,
         added: impl Iterator<Item = &'p Pending>,
@@ -77,7 +79,7 @@ impl Journal {
     }
 }
 
-/// What a store or an entry says.
+/// An error of the store or of an entry, without the path.
 struct Failure(Box<dyn std::error::Error + Send + Sync>);
 
 impl Failure {
@@ -103,7 +105,7 @@ fn open(path: &Path) -> Result<Database, Failure> {
     builder.set_cache_size(CACHE_BYTES);
     let database = builder.create_with_backend(FileBackend::new(file)?)?;
     let transaction = database.begin_write()?;
-    // From now on it is there to be read.
+    // Creates the table, so that it can be read.
     transaction.open_table(PENDING)?;
     transaction.commit()?;
     Ok(database)
@@ -149,7 +151,7 @@ mod tests {
     use crate::relay::push::pending::tests::pending;
 
     #[test]
-    fn what_was_written_is_there_when_it_is_opened_again() {
+    fn a_reopened_journal_has_its_entries() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("push.redb");
         let (mut journal, found) = Journal::open(&path).expect("a new file");
@@ -157,7 +159,7 @@ mod tests {
         let all: Vec<Pending> = (1..=3).map(pending).collect();
         journal.write(all.iter(), &[]).expect("a disk");
         journal.write([].into_iter(), &[2, 99]).expect("a disk");
-        assert!(Journal::open(&path).is_err(), "nobody else may have it");
+        assert!(Journal::open(&path).is_err(), "it is locked");
         drop(journal);
         let (_, found) = Journal::open(&path).expect("the file");
         let ids: Vec<u64> = found.iter().map(|pending| pending.id).collect();
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_something_else_is_not_touched() {
+    fn a_file_that_is_not_a_journal_is_not_changed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "remember the milk\n").expect("a file");
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_for_its_owner_alone_and_left_as_it_is_where_it_exists() {
+    fn a_new_file_is_private_and_an_existing_one_keeps_its_mode() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let folder = tempfile::tempdir().expect("a folder");
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_it_is_opened_anew() {
+    fn a_journal_is_reopened_after_a_failure() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("below").join("push.redb");
         let mut journal = Journal {

@@ -1,8 +1,8 @@
-//! What a back end orders: the body of a push request, for whom it is, and the texts that come of
-//! it. Pure: no clock, no sockets.
+//! The orders of a back end: the body of a push request, its recipients, and the texts that result
+//! from it. Pure: no clock, no sockets.
 //!
-//! `subject` and `token` are any JSON and travel byte for byte: they are never taken apart further
-//! than is needed to see where they end, and for whom a token is.
+//! `subject` and `token` may be any JSON and are forwarded byte for byte. They are parsed only to
+//! find their ends, and the token also to find its user.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::refusal::Refusal;
 use crate::limits::{PUSHES_PER_BATCH_MAX, UNKNOWN_FIELD_CHARS_MAX, UNKNOWN_FIELDS_MAX};
 
-/// Digits of a user's number that is written with an exponent: those of the largest double.
+/// Most digits of a user's number that is written with an exponent: those of the largest double.
 const EXPANDED_DIGITS_MAX: usize = 309;
 
 /// One push, as it was sent.
@@ -24,7 +24,8 @@ pub(super) struct Order<'b> {
     subject: Option<&'b RawValue>,
     delay_seconds: Option<i64>,
     token: Option<&'b RawValue>,
-    /// Names of other fields, the first [`UNKNOWN_FIELDS_MAX`]: one may be a slip.
+    /// Names of the first [`UNKNOWN_FIELDS_MAX`] unknown fields. The receipt lists them, since one
+    /// may be misspelt.
     unknown: Vec<Cow<'b, str>>,
 }
 
@@ -34,7 +35,7 @@ impl<'b> Deserialize<'b> for Order<'b> {
     }
 }
 
-/// Reads the fields of an [`Order`]. Each may be there once.
+/// Reads the fields of an [`Order`]. Each may occur once.
 struct Fields;
 
 impl<'b> Visitor<'b> for Fields {
@@ -90,25 +91,25 @@ pub(super) enum Orders<'b> {
     Batch(Vec<Order<'b>>),
 }
 
-/// For whom a push is.
+/// The recipients of a push.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Target<'b> {
     /// The connections of this user.
     User(Cow<'b, str>),
-    /// All connections of the endpoint, as there is no token.
+    /// All connections of the endpoint, since the order has no token.
     Everybody,
-    /// The token is a value, and none that names a user.
+    /// The token is a value that names no user.
     Unresolvable,
-    /// The token says two things, or has no value: whoever it is for, it is not everybody.
+    /// The token is ambiguous or has no value. It is meant for one user, so it is never broadcast.
     Ambiguous,
 }
 
 impl<'b> Orders<'b> {
-    /// Reads a body. Each order has the name of an event.
+    /// Parses a body. Each order must have an event name.
     ///
     /// # Errors
     ///
-    /// The first offence, and which order of a batch it is in.
+    /// The first problem, and the index of its order in a batch.
     pub(super) fn parse(body: &'b [u8]) -> Result<Orders<'b>, (Refusal, Option<usize>)> {
         let invalid = (Refusal::InvalidJson, None);
         if first_byte(body) != Some(b'[') {
@@ -147,17 +148,17 @@ impl<'b> Order<'b> {
         self.event_name.as_ref().map_or("", |Text(name)| name)
     }
 
-    /// As it was sent; `null` where it was not.
+    /// The subject as it was sent; `null` if it is absent.
     pub(super) fn subject(&self) -> &'b RawValue {
         self.subject.unwrap_or(RawValue::NULL)
     }
 
-    /// As it was sent; `null` where it was not.
+    /// The token as it was sent; `null` if it is absent.
     pub(super) fn token(&self) -> &'b RawValue {
         self.token.unwrap_or(RawValue::NULL)
     }
 
-    /// As it was sent; at most 0 means now.
+    /// The delay as it was sent; 0 or less means at once.
     pub(super) fn delay_seconds(&self) -> i64 {
         self.delay_seconds.unwrap_or_default()
     }
@@ -169,14 +170,14 @@ impl<'b> Order<'b> {
         target_of(token.get())
     }
 
-    /// The names of fields that are none of a push.
+    /// The names of fields that a push does not have.
     pub(super) fn unknown_fields(&self) -> &[Cow<'b, str>] {
         &self.unknown
     }
 }
 
-/// For whom a token is that is there: a text as it is, a number as a decimal integer, an object by
-/// its `id`, else by its `user_id`.
+/// The user that a token names: a text as it is, a number as a decimal integer, an object by its
+/// `id`, else by its `user_id`.
 fn target_of(token: &str) -> Target<'_> {
     #[derive(Deserialize)]
     struct User<'t> {
@@ -188,8 +189,8 @@ fn target_of(token: &str) -> Target<'_> {
     if !token.starts_with('{') {
         return target_of_scalar(token);
     }
-    // It is JSON, so what it cannot be read for is one of the two that is there twice, or a name
-    // that is no text.
+    // The token is valid JSON, so this fails only if one of the two fields occurs twice, or if the
+    // name of a field is not a valid text.
     let Ok(user) = serde_json::from_str::<User<'_>>(token) else {
         return Target::Ambiguous;
     };
@@ -201,7 +202,7 @@ fn target_of(token: &str) -> Target<'_> {
 
 fn target_of_scalar(json: &str) -> Target<'_> {
     let user = match json.as_bytes().first() {
-        // One with half of a surrogate pair has no value (RFC 8259 §8.2).
+        // A text with half of a surrogate pair has no value (RFC 8259 §8.2).
         Some(b'"') => serde_json::from_str(json).ok().map(|Text(text)| text),
         Some(b'-' | b'0'..=b'9') => integer(json),
         _ => return Target::Unresolvable,
@@ -213,12 +214,12 @@ fn target_of_scalar(json: &str) -> Target<'_> {
     }
 }
 
-/// A text that is borrowed where it has no escapes.
+/// A text that is borrowed if it has no escapes.
 #[derive(Debug, Deserialize)]
 pub(super) struct Text<'t>(#[serde(borrow)] pub(super) Cow<'t, str>);
 
-/// The whole part of a JSON number (RFC 8259 §6). Digits are kept as written, however many; one
-/// with an exponent may not be longer than a double can be.
+/// The integer part of a JSON number (RFC 8259 §6). Without an exponent, all digits are kept as
+/// written; with one, the result may not be longer than a double can be.
 fn integer(number: &str) -> Option<Cow<'_, str>> {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -232,7 +233,7 @@ fn integer(number: &str) -> Option<Cow<'_, str>> {
         Some(digits) => ("-", digits),
         None => ("", whole),
     };
-    // Where the point goes, counted from the first digit.
+    // The position of the decimal point, counted from the first digit.
     let point = i64::from(exponent) + whole.len() as i64;
     if point > EXPANDED_DIGITS_MAX as i64 {
         return None;
@@ -250,7 +251,7 @@ fn integer(number: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A JSON object as `T`. An array is none, although serde would take it for one.
+/// Parses a JSON object as `T`. An array is rejected, although serde would accept it.
 pub(super) fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Option<T> {
     let is_object = first_byte(json) == Some(b'{');
     is_object.then(|| serde_json::from_slice(json).ok())?
@@ -260,7 +261,8 @@ fn first_byte(json: &[u8]) -> Option<u8> {
     json.trim_ascii_start().first().copied()
 }
 
-/// What a client gets. `subject` and `token` are JSON; `ts` is in milliseconds since 1970 (UTC).
+/// The message that a client gets. `subject` and `token` are JSON; `ts` is in milliseconds since
+/// 1970 (UTC).
 pub(super) fn frame(event_name: &str, subject: &str, ts: u64, token: &str) -> String {
     let mut frame = String::with_capacity(64 + event_name.len() + subject.len() + token.len());
     frame.push_str("{\"event\":");
@@ -272,17 +274,17 @@ pub(super) fn frame(event_name: &str, subject: &str, ts: u64, token: &str) -> St
     frame
 }
 
-/// What became of a push, as its back end is told.
+/// The result of a push, as its back end gets it.
 pub(super) struct Receipt<'r> {
     pub(super) event_name: &'r str,
     pub(super) delay_seconds: i64,
-    /// `None`: everybody.
+    /// `None`: all clients.
     pub(super) user: Option<&'r str>,
     /// JSON.
     pub(super) token: &'r str,
     /// Connections that it was queued for.
     pub(super) queued: u32,
-    /// The number of a push that waits.
+    /// The number of a delayed push.
     pub(super) id: Option<u64>,
     /// Fields that had no effect.
     pub(super) unknown_fields: &'r [Cow<'r, str>],
@@ -315,7 +317,7 @@ impl Receipt<'_> {
     }
 }
 
-/// Appends a text as JSON (RFC 8259 §7): in quotes, with the escapes that are needed.
+/// Appends a text as a JSON string (RFC 8259 §7).
 pub(super) fn push_json_text(out: &mut String, text: &str) {
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_order_is_refused_by_what_is_wrong_with_it() {
+    fn a_malformed_order_is_refused_with_its_problem() {
         for (body, refusal) in [
             ("", Refusal::InvalidJson),
             ("null", Refusal::InvalidJson),
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_a_list_of_orders_and_says_which_is_wrong() {
+    fn a_batch_reports_the_index_of_a_malformed_order() {
         let good = "{\"event_name\":\"e\"}";
         let batch = format!(" [{good},{good}] ");
         let orders = Orders::parse(batch.as_bytes()).unwrap();
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_user_by_the_rules() {
+    fn a_token_names_its_user() {
         let user = |user: &'static str| Target::User(user.into());
         for (token, target) in [
             ("\"USER_123\"", user("USER_123")),

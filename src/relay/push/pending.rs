@@ -1,4 +1,4 @@
-//! A push that waits, as it is kept and as it is listed.
+//! A pending push, as it is stored and as it is listed.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 
 use super::order::push_json_text;
 
-/// What a push is reckoned with beside its texts, in bytes.
+/// The memory that is accounted for a push in addition to its texts, in bytes.
 const PENDING_OVERHEAD_BYTES: usize = 200;
 
-/// A push that waits.
+/// A pending push.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pending {
-    /// Its number, which no other push ever has. In the journal it is the key.
+    /// Its number, which is never reused. It is the key in the journal.
     #[serde(skip)]
     pub(super) id: u64,
     /// When it is to be sent, in milliseconds since 1970 (UTC).
@@ -21,19 +21,19 @@ pub(super) struct Pending {
     pub(super) event_name: Box<str>,
     pub(super) subject: Box<RawValue>,
     pub(super) token: Box<RawValue>,
-    /// `None`: everybody.
+    /// `None`: all clients.
     pub(super) user: Option<Box<str>>,
 }
 
 impl Pending {
-    /// The memory that it is reckoned with.
+    /// The memory that is accounted for it.
     pub(super) fn bytes(&self) -> usize {
         let user = self.user.as_ref().map_or(0, |user| user.len());
         let texts = self.event_name.len() + self.subject.get().len() + self.token.get().len();
         PENDING_OVERHEAD_BYTES + texts + user
     }
 
-    /// As it is listed: without its subject.
+    /// Appends its entry in a list, which omits the subject.
     pub(super) fn append_to(&self, out: &mut String) {
         let Pending { id, due_ms, .. } = self;
         let _ = write!(out, "{{\"id\":\"{id}\",\"due_ms\":{due_ms},\"event_name\":");
@@ -49,7 +49,7 @@ impl Pending {
 pub(super) mod tests {
     use super::*;
 
-    /// A push of this number.
+    /// A push with this number.
     pub(in crate::relay::push) fn pending(id: u64) -> Pending {
         let json = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
         Pending {

@@ -1,51 +1,51 @@
-//! Why the push API refuses a request: the status, the message that clients may rely on, and the
-//! label in the metrics.
+//! The refusals of the push API: the status, the message that clients may rely on, and the label in
+//! the metrics.
 
 use strum::VariantNames;
 
 use crate::engine::Refused;
 use crate::wire::http::Response;
 
-/// An offence, or what the relay lacks.
+/// The reason why the push API refuses a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Refusal {
     /// The key is missing or wrong.
     #[strum(serialize = "key")]
     InvalidKey,
-    /// The path does not answer that method.
+    /// The path does not support the method.
     Method,
-    /// The body is no JSON, or has wrong types.
+    /// The body is not JSON, or has wrong types.
     #[strum(serialize = "json")]
     InvalidJson,
-    /// An order has no name of an event.
+    /// An order has no event name.
     #[strum(serialize = "event_name")]
     NoEventName,
-    /// A token names no user, and is not to be taken for everybody.
+    /// A token names no user, and the fallback to a broadcast is off.
     #[strum(serialize = "token")]
     UnresolvableToken,
-    /// A token says two things, or has no value.
+    /// A token is ambiguous, or its number is out of range.
     #[strum(serialize = "token_ambiguous")]
     AmbiguousToken,
-    /// A delay is over the bound.
+    /// A delay exceeds the bound.
     #[strum(serialize = "delay")]
     DelayTooLong,
     /// A batch has too many orders.
     #[strum(serialize = "batch")]
     BatchTooLarge,
-    /// A parameter of the query cannot be read.
+    /// A parameter of the query cannot be parsed.
     #[strum(serialize = "query")]
     InvalidQuery,
-    /// No push of that number waits.
+    /// No pending push has that number.
     NotPending,
-    /// As many pushes wait as may.
+    /// The limit on pending pushes is reached.
     #[strum(serialize = "full")]
     TooManyPending,
-    /// The journal cannot be written, so nothing was promised.
+    /// The journal cannot be written, so the push is not accepted.
     Journal,
-    /// The key is good, and not for pushing.
+    /// The key is valid but lacks the scope.
     KeyScope,
-    /// The key is wrong, and its address has shown too many of those.
+    /// The key is wrong, and its address has sent too many wrong ones.
     KeyRate,
 }
 
@@ -84,7 +84,7 @@ impl Refusal {
         }
     }
 
-    /// The refusal for a key: its message is what clients rely on.
+    /// The refusal of a key. The message is also the code, since clients rely on it.
     pub(super) fn refused(self) -> Refused {
         let message = self.message();
         let refused = Refused::new(self.status(), message, message).ending_connection();
@@ -94,7 +94,7 @@ impl Refusal {
         }
     }
 
-    /// The answer; `index` is the order's place in its batch, from 0.
+    /// The answer; `index` is the position of the order in its batch, from 0.
     pub(super) fn response(self, index: Option<usize>) -> Response {
         let message = self.message();
         let index = index.map_or_else(String::new, |index| format!(",\"index\":{index}"));

@@ -1,13 +1,14 @@
-//! Delayed pushes: kept, sent when they are due, listed and cancelled by one thread.
+//! Delayed pushes: one thread keeps them, sends them when they are due, lists and cancels them.
 //!
-//! Shards hand over requests ([`Schedule::add`] and its neighbours) with the right to answer them;
-//! nothing here runs on a shard. The thread works in rounds: it sends what is due, takes what has
-//! been asked meanwhile, writes all changes to the journal at once, and only then answers. So a
-//! 200 means that the push is on disk, where there is a journal, and many requests share one write.
+//! Shards pass requests to the thread ([`Schedule::add`] and its siblings) together with the means
+//! to answer them; nothing here runs on a shard. The thread works in rounds: it sends the due
+//! pushes, takes the requests that came meanwhile, writes all changes to the journal at once, and
+//! only then answers. So a 200 means that the push is on disk, if a journal is configured, and many
+//! requests share one write.
 //!
-//! A push is sent first and struck from the journal after that: a process that dies in between
-//! sends it again when it is back, and never loses it. Times are wall-clock times, since they have
-//! to outlive the process; a clock that is set is noticed within [`LOOK_AGAIN`].
+//! A push is sent before it is removed from the journal: if the process dies in between, it is sent
+//! again after the restart and never lost. Times are wall-clock times, since they have to outlive
+//! the process; a change of the clock is noticed within [`LOOK_AGAIN`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -37,16 +38,16 @@ use crate::relay::count::Count;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::Response;
 
-/// How long the thread sleeps at most while anything waits.
+/// Longest sleep of the thread while a push is pending.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long it waits for shards that have too much to do, or for a journal that failed.
+/// Time before the next attempt if the shards are overloaded or the journal failed.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// A page of a list ends when it has so many bytes, also where it could have more pushes.
+/// A page of a list ends at this size, even if its limit of pushes is not reached.
 const PAGE_BYTES_ENOUGH: usize = 1 << 20;
 
-/// What a shard asks for.
+/// A request of a shard.
 enum Command {
     Add {
         pushes: Vec<Pending>,
@@ -64,17 +65,17 @@ enum Command {
     },
 }
 
-/// The thread, as the shards see it. It ends when this is dropped.
+/// The shards' handle of the thread, which ends when this is dropped.
 pub(super) struct Schedule {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     next_id: AtomicU64,
     stats: Arc<PushStats>,
-    room: Arc<Capacity>,
+    capacity: Arc<Capacity>,
 }
 
-/// How many pushes of this endpoint wait, and the memory that they are reckoned with, in bytes. The
-/// metrics have those of all endpoints together.
+/// The number of pending pushes of this endpoint, and the memory that is accounted for them, in
+/// bytes. The metrics have the sums of all endpoints.
 struct Capacity {
     count: Count,
     bytes: Count,
@@ -84,8 +85,8 @@ struct Capacity {
 }
 
 impl Capacity {
-    /// Takes room, be there any or not. Returns whether there was.
-    fn take(&self, pushes: &[Pending]) -> bool {
+    /// Reserves capacity unconditionally. Returns whether the limits still hold.
+    fn reserve(&self, pushes: &[Pending]) -> bool {
         let (count, bytes) = size_of(pushes);
         self.stats.pending.add(count);
         self.stats.pending_bytes.add(bytes);
@@ -93,7 +94,7 @@ impl Capacity {
         (self.bytes.add(bytes) <= self.bytes_max) && fits
     }
 
-    fn give_back(&self, pushes: &[Pending]) {
+    fn release(&self, pushes: &[Pending]) {
         let (count, bytes) = size_of(pushes);
         self.count.sub(count);
         self.bytes.sub(bytes);
@@ -103,12 +104,12 @@ impl Capacity {
 }
 
 impl Schedule {
-    /// Opens the journal, if any, and starts the thread, which sends by `handle` to the connections
-    /// of the endpoint `sockets`.
+    /// Opens the journal, if any, and starts the thread, which sends through `handle` to the
+    /// connections of the endpoint `sockets`.
     ///
     /// # Errors
     ///
-    /// A journal that cannot be used; no thread.
+    /// The journal cannot be used, or the thread cannot be started.
     pub(super) fn start(
         settings: &PushSettings,
         stats: Arc<PushStats>,
@@ -118,7 +119,7 @@ impl Schedule {
         let opened = settings.journal.as_deref().map(open).transpose()?;
         let (journal, found) = opened.unzip();
         let (commands, receiver) = bounded(SCHEDULE_MAILBOX_MAX);
-        let room = Arc::new(Capacity {
+        let capacity = Arc::new(Capacity {
             count: Count::default(),
             bytes: Count::default(),
             count_max: settings.pending_max as u64,
@@ -126,7 +127,7 @@ impl Schedule {
             stats: Arc::clone(&stats),
         });
         let mut worker = Worker {
-            room: Arc::clone(&room),
+            capacity: Arc::clone(&capacity),
             commands: receiver,
             handle,
             sockets,
@@ -144,28 +145,28 @@ impl Schedule {
         Ok(Schedule {
             commands: Some(commands),
             thread: Some(thread.spawn(move || worker.run())?),
-            // Above what an earlier process has given out, so that no number is used twice.
+            // Above all numbers of an earlier process, so that none is used twice.
             next_id: AtomicU64::new(last_id.map_or(0, |id| id + 1).max(now_ms() * 1_000)),
             stats,
-            room,
+            capacity,
         })
     }
 
-    /// A number for a push.
+    /// The number of a new push.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes room for these pushes, all of them or none.
+    /// Reserves capacity for these pushes: for all of them or none.
     pub(super) fn reserve(&self, pushes: &[Pending]) -> Result<(), Refusal> {
-        if !self.room.take(pushes) {
-            self.room.give_back(pushes);
+        if !self.capacity.reserve(pushes) {
+            self.capacity.release(pushes);
             return Err(Refusal::TooManyPending);
         }
         Ok(())
     }
 
-    /// Keeps pushes for which there is room; `accepted` is the answer when that is done.
+    /// Adds pushes whose capacity is reserved; `accepted` is the answer once they are stored.
     pub(super) fn add(&self, pushes: Vec<Pending>, answer: DeferredResponse, accepted: Response) {
         self.ask(Command::Add {
             pushes,
@@ -188,7 +189,7 @@ impl Schedule {
         self.ask(Command::Cancel { id, answer });
     }
 
-    /// Where the thread has too much to do, the request is refused.
+    /// Passes a request to the thread. If its queue is full, the request is refused.
     fn ask(&self, command: Command) {
         let Some(commands) = &self.commands else {
             return;
@@ -198,7 +199,7 @@ impl Schedule {
         };
         let answer = match refused.into_inner() {
             Command::Add { pushes, answer, .. } => {
-                self.room.give_back(&pushes);
+                self.capacity.release(&pushes);
                 answer
             }
             Command::List { answer, .. } | Command::Cancel { answer, .. } => answer,
@@ -211,7 +212,7 @@ impl Drop for Schedule {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic has been reported by itself.
+            // The panic hook has reported a panic already.
             let _ = thread.join();
         }
     }
@@ -219,7 +220,7 @@ impl Drop for Schedule {
 
 fn open(path: &Path) -> Result<(Journal, Vec<Pending>), EndpointError> {
     let (journal, found) = Journal::open(path)?;
-    tracing::info!(journal = %path.display(), pending = found.len(), "delayed pushes are kept");
+    tracing::info!(journal = %path.display(), pending = found.len(), "opened the push journal");
     Ok((journal, found))
 }
 
@@ -239,23 +240,23 @@ pub(super) fn now_ms() -> u64 {
     since_1970.unwrap_or_default().as_millis() as u64
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Worker {
-    room: Arc<Capacity>,
+    capacity: Arc<Capacity>,
     commands: Receiver<Command>,
     handle: Handle,
     sockets: EndpointId,
     journal: Option<Journal>,
     journal_fails: bool,
     pending: BTreeMap<u64, Pending>,
-    /// When each is due, with its number.
+    /// The due time and the number of each pending push.
     due: BTreeSet<(u64, u64)>,
-    /// Those that were sent and are still in the journal.
+    /// Pushes that have ended and are still in the journal.
     unjournaled: Vec<u64>,
     stats: Arc<PushStats>,
 }
 
-/// What a round changes, and whom it has to answer.
+/// The changes of a round, and the answers that are due after it.
 #[derive(Default)]
 struct Round {
     added: Vec<(Vec<Pending>, DeferredResponse, Response)>,
@@ -263,11 +264,11 @@ struct Round {
 }
 
 impl Worker {
-    /// Takes back what an earlier process has left.
+    /// Restores the pending pushes of an earlier process.
     fn restore(&mut self, found: Vec<Pending>) {
         let earliest_ms = now_ms() + OVERDUE_PUSH_GRACE.as_millis() as u64;
-        // What was accepted is kept, also where there is less room now.
-        self.room.take(&found);
+        // Accepted pushes are kept even if the limits are smaller now.
+        self.capacity.reserve(&found);
         for mut pending in found {
             pending.due_ms = pending.due_ms.max(earliest_ms);
             self.keep(pending);
@@ -283,11 +284,12 @@ impl Worker {
             }
             self.finish(round);
         }
-        // Sent pushes are not sent again after the next start.
+        // Removes sent pushes from the journal, so that the next start does not send them again.
         self.finish(Round::default());
     }
 
-    /// The next command; `Some(None)` where it is time to look at what is due, `None` at the end.
+    /// Waits for the next command; `Some(None)`: it is time to check for due pushes; `None`: the
+    /// schedule was dropped.
     fn wait(&self) -> Option<Option<Command>> {
         let Some((due_ms, _)) = self.due.first() else {
             if self.unjournaled.is_empty() {
@@ -296,7 +298,7 @@ impl Worker {
             return self.wait_for(LOOK_AGAIN);
         };
         let timeout = match due_ms.saturating_sub(now_ms()) {
-            // It was due before: the shards had no time for it.
+            // It is overdue, so the shards were overloaded.
             0 => TRY_AGAIN,
             ms => Duration::from_millis(ms).min(LOOK_AGAIN),
         };
@@ -316,7 +318,7 @@ impl Worker {
         asked.take(SCHEDULE_COMMANDS_PER_ROUND).collect()
     }
 
-    /// Sends what is due, as far as the shards take it.
+    /// Sends the due pushes until a shard is overloaded.
     fn send_due(&mut self, now_ms: u64) {
         while let Some(&(due_ms, id)) = self.due.first()
             && due_ms <= now_ms
@@ -335,7 +337,7 @@ impl Worker {
         }
     }
 
-    /// Returns whether a shard took it.
+    /// Returns whether the shards accepted it.
     fn send(&self, push: &Pending, ts: u64) -> bool {
         let room = push.user.as_deref().unwrap_or(EVERYBODY);
         let frame = frame(&push.event_name, push.subject.get(), ts, push.token.get());
@@ -343,7 +345,7 @@ impl Worker {
         let sent = self
             .handle
             .publish(self.sockets, room, Recipients::All, text, frame);
-        // What is too large for a message was too large for a request.
+        // It cannot be too large for a message, since its request had the same limit.
         sent.is_ok()
     }
 
@@ -355,7 +357,7 @@ impl Worker {
     fn remove(&mut self, id: u64) -> Option<Pending> {
         let push = self.pending.remove(&id)?;
         self.due.remove(&(push.due_ms, id));
-        self.room.give_back(std::slice::from_ref(&push));
+        self.capacity.release(std::slice::from_ref(&push));
         Some(push)
     }
 
@@ -384,7 +386,7 @@ impl Worker {
         }
     }
 
-    /// Writes what has changed, then answers.
+    /// Writes the changes of a round, then answers its requests.
     fn finish(&mut self, round: Round) {
         let is_written = self.write(&round);
         for (pushes, answer, accepted) in round.added {
@@ -393,7 +395,7 @@ impl Worker {
                 pushes.into_iter().for_each(|push| self.keep(push));
                 answer.respond(accepted);
             } else {
-                self.room.give_back(&pushes);
+                self.capacity.release(&pushes);
                 refuse(&self.stats, answer, Refusal::Journal);
             }
         }
@@ -406,14 +408,14 @@ impl Worker {
                 );
                 answer.respond(Response::json(200, body));
             } else {
-                self.room.take(std::slice::from_ref(&push));
+                self.capacity.reserve(std::slice::from_ref(&push));
                 self.keep(push);
                 refuse(&self.stats, answer, Refusal::Journal);
             }
         }
     }
 
-    /// Returns whether the journal, if any, is as the round wants it.
+    /// Returns whether the changes are in the journal, or no journal is configured.
     fn write(&mut self, round: &Round) -> bool {
         let Some(journal) = &mut self.journal else {
             return true;
@@ -428,7 +430,7 @@ impl Worker {
         match &written {
             Ok(()) => self.unjournaled = Vec::new(),
             Err(error) if !self.journal_fails => {
-                tracing::error!("delayed pushes are refused until it works again: {error}");
+                tracing::error!("{error}; delayed pushes are refused until it works again");
             }
             Err(_) => {}
         }
@@ -436,7 +438,7 @@ impl Worker {
         written.is_ok()
     }
 
-    /// The body of a list.
+    /// The body of one page of the list.
     fn page(&self, after: u64, limit: usize) -> String {
         let mut body = "{\"code\":0,\"msg\":\"ok\",\"data\":{\"pending\":[".to_owned();
         let above = (Bound::Excluded(after), Bound::Unbounded);
@@ -454,7 +456,7 @@ impl Worker {
             (listed, last) = (listed + 1, *id);
         }
         let count = self.pending.len();
-        // What is written to a `String` always gets there.
+        // Writing to a `String` cannot fail.
         let _ = write!(body, "],\"count\":{count},\"next\":");
         let _ = match is_more {
             true => write!(body, "\"{last}\"}}}}"),

@@ -1,4 +1,4 @@
-//! What all push endpoints of a process count, for the metrics.
+//! The counters of all push endpoints of a process, for the metrics.
 
 use super::refusal::Refusal;
 use crate::relay::count::Count;
@@ -6,17 +6,17 @@ use crate::relay::count::Count;
 /// Counters that any thread adds to, and two gauges.
 #[derive(Debug, Default)]
 pub struct PushStats {
-    /// Pushes that were accepted: for now, and with a delay.
+    /// Accepted pushes: immediate and delayed.
     pub(crate) accepted: [Count; 2],
-    /// Connections that pushes were queued for, delayed ones aside.
+    /// Connections that immediate pushes were queued for.
     pub(crate) queued: Count,
-    /// Requests that were refused, by [`Refusal`].
+    /// Refused requests, by [`Refusal`].
     pub(crate) refused: [Count; Refusal::LABELS.len()],
-    /// Delayed pushes that are over: sent, and cancelled.
+    /// Delayed pushes that have ended: sent and cancelled.
     pub(crate) ended: [Count; 2],
-    /// Delayed pushes that wait, those included that are on their way to the journal.
+    /// Pending pushes, including those that are being written to the journal.
     pub(crate) pending: Count,
-    /// The memory that they are reckoned with, in bytes.
+    /// The memory that is accounted for the pending pushes, in bytes.
     pub(crate) pending_bytes: Count,
 }
 

@@ -1,5 +1,5 @@
-//! The page that a browser gets at `/` of the relaying port: what this is, and where to go from
-//! here. It is made once, from the config, and loads nothing.
+//! The page that a browser gets at `/` of the relaying port: it introduces the relay and links to
+//! its other pages. It is made once, from the config, and loads nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -38,7 +38,7 @@ impl FrontPage {
     }
 }
 
-/// The page may show itself, in this style alone.
+/// The page may use its own inline style, and load nothing.
 fn policy() -> String {
     let style = TEMPLATE.split_once("<style>");
     let style = style.and_then(|(_, rest)| rest.split_once("</style>"));
@@ -50,7 +50,7 @@ fn policy() -> String {
     )
 }
 
-/// Where metrics and the dashboard are.
+/// The port of the metrics and the dashboard, in words.
 pub(super) fn admin_port(config: &Config) -> String {
     match (config.metrics.enabled, config.metrics.port) {
         (false, _) => "the admin port, which is off (metrics.enabled)".to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn admin_port(config: &Config) -> String {
     }
 }
 
-/// An entry for each endpoint that lets everybody in.
+/// An entry for each endpoint that requires no key or token.
 fn paths(config: &Config) -> String {
     let enabled = config.endpoints.values().filter(|each| each.enabled);
     let (open, shut): (Vec<_>, Vec<_>) =
@@ -68,8 +68,8 @@ fn paths(config: &Config) -> String {
         .iter()
         .map(|each| {
             let what = match each.kind.which() {
-                EndpointKind::Hub => "The path is the room: a message goes to everybody in it.",
-                EndpointKind::Named => "Users by name: a message goes to everybody else.",
+                EndpointKind::Hub => "The path is the room: a message goes to all its members.",
+                EndpointKind::Named => "Users by name: a message goes to all other users.",
                 EndpointKind::Push => "Clients wait here for what back ends push to them.",
                 EndpointKind::PubSub => "One connection subscribes to many rooms, by JSON.",
                 EndpointKind::Nostr => "A relay for clients of Nostr.",
@@ -91,7 +91,7 @@ fn demo(config: &Config) -> &'static str {
     }
 }
 
-/// Where the documents are: in the repository, if the build knows its address.
+/// The place of the documents: a link to the repository, if the build knows its address.
 fn docs() -> String {
     match env!("CARGO_PKG_REPOSITORY") {
         "" => "In <code>docs/</code> of the repository.".to_owned(),
