@@ -168,7 +168,7 @@ fn values_that_are_none_are_refused_at_their_place() {
         ("urls", "['wss://']", "not the URL of a relay"),
         ("urls", "['wss://a@b.example']", "not the URL of a relay"),
         ("urls", "null", "not a list of URLs"),
-        ("memory_events", "0", "less than the least, 1"),
+        ("memory_events", "0", "less than the minimum, 1"),
         ("info.name", "\"\"", "not a text"),
         ("info.name", "\"a\\nb\"", "printable"),
         ("info.description", "\"a\\tb\"", "printable but for line"),
@@ -180,18 +180,18 @@ fn values_that_are_none_are_refused_at_their_place() {
         ("auth.private_kinds", "[65536]", "0 to 65535"),
         ("auth.private_kinds", "[-1]", "0 to 65535"),
         ("auth.private_kinds", "['+1']", "0 to 65535"),
-        ("auth.keys", "1001", "more than the most, 1000"),
-        ("events.bytes", "0", "less than the least"),
+        ("auth.keys", "1001", "more than the maximum, 1000"),
+        ("events.bytes", "0", "less than the minimum"),
         ("events.content_chars", "many", "(or off)"),
         ("events.future", "900", "did you mean 900s?"),
         ("events.future", "off", "not a duration"),
-        ("events.past", "100ms", "less than the least, 1s"),
-        ("events.pow", "256", "more than the most, 255"),
-        ("events.kinds", "[]", "takes no event at all"),
+        ("events.past", "100ms", "less than the minimum, 1s"),
+        ("events.pow", "256", "more than the maximum, 255"),
+        ("events.kinds", "[]", "would accept no event at all"),
         ("events.kinds", "some", "\"some\" is not a kind"),
-        ("queries.filters", "0", "less than the least"),
-        ("queries.limit", "0", "less than the least"),
-        ("readers", "65", "more than the most, 64"),
+        ("queries.filters", "0", "less than the minimum"),
+        ("queries.limit", "0", "less than the minimum"),
+        ("readers", "65", "more than the maximum, 64"),
         ("readers", "0", "less than the least, 1"),
     ] {
         let path = format!("endpoints.hub.nostr.{key}");
@@ -352,8 +352,8 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
 
 #[test]
 fn unusual_nostr_settings_cause_warnings() {
-    let kinds = "endpoints.nostr.nostr.urls: it is empty, so nobody can prove a key (NIP-42), and \
-                 events of private kinds (4, 1059, 21059) are refused";
+    let kinds = "endpoints.nostr.nostr.urls: the list is empty, so nobody can prove a key \
+                 (NIP-42), and events of private kinds (4, 1059, 21059) are refused";
     let found = warnings(&file(""));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with(kinds), "{found:?}");
@@ -383,7 +383,7 @@ fn an_endpoint_at_the_root_hides_the_default_room_and_warns() {
     for kind in ["nostr", "pubsub"] {
         let text = format!("endpoints: {{relay: {{kind: {kind}, path: /}}}}");
         let expected = "endpoints.relay.path: endpoint hub loses its default room / to endpoint \
-                        relay, since an exact path goes before /**";
+                        relay, since an exact path beats /**";
         assert_eq!(rooms(&text), [expected]);
     }
     for quiet in [
