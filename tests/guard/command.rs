@@ -133,7 +133,10 @@ fn signing_errors_do_not_show_the_secret() {
     assert!(error.contains("no/such"), "{error}");
     let unknown = ["token", "make", "--endpoint", "lobby"];
     let error = failure(&corecast(&unknown, Some(SECRET), ""));
-    assert!(error.contains("endpoint \"lobby\" does not exist"), "{error}");
+    assert!(
+        error.contains("endpoint \"lobby\" does not exist"),
+        "{error}"
+    );
     let short = corecast(&["token", "make"], Some("hunter2"), "");
     assert_eq!(short.status.code(), Some(78));
     assert!(!String::from_utf8_lossy(&short.stderr).contains("hunter2"));

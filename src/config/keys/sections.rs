@@ -151,8 +151,8 @@ static SECTIONS: &[(&str, &str)] = &[
     (
         "metrics",
         "The admin listener: the dashboard, /metrics (Prometheus), /health, /livez and /readyz. A \
-          probe is always accepted: if there are too many connections, an idle one is closed for it. \
-          Neither `networks` nor `limits` apply here.",
+          probe is always accepted: if there are too many connections, an idle one is closed for \
+           it. Neither `networks` nor `limits` apply here.",
     ),
     (
         "admin",
