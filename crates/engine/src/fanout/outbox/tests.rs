@@ -115,7 +115,7 @@ fn a_send_may_end_at_every_byte() {
     }
 }
 
-/// What waits after `sent` bytes and `policy`, for frames in one slice and in a slice each.
+/// The outbox after `sent` bytes and `policy`, with all frames in one slice and in a slice each.
 fn after(sent: usize, policy: impl Fn(&mut Outbox) -> Dropped) -> [(String, u32); 2] {
     [false, true].map(|is_split| {
         let mut outbox = outbox(&["aa", "bb", "cc", "dd"], is_split);
