@@ -257,7 +257,7 @@ fn an_open_pong_is_finished_and_the_next_wait_behind_it() {
 }
 
 #[test]
-fn what_is_queued_costs_more_than_its_bytes() {
+fn queued_frames_cost_more_than_their_bytes() {
     let mut outbox = Outbox::default();
     let shared = segment(&["shared"]);
     push(&mut outbox, &shared, ROOM);
