@@ -44,7 +44,7 @@ fn a_pattern_that_shuts_out_its_own_base_is_warned_of() {
         // It is shut by another key.
         let own = "{keys: [another-key-of-0123456789]}";
         let said = of(&format!("{shut}{}{own}}}}}\n", lobby(path)));
-        assert!(said.contains("by other keys or tokens"), "{said}");
+        assert!(said.contains("accepts other keys or tokens"), "{said}");
         // Both are open, or both shut alike.
         for text in ["", shut] {
             assert_eq!(of(&format!("{text}{}{{}}}}}}\n", lobby(path))), "");

@@ -162,7 +162,7 @@ fn only_nostr_endpoints_print_unset_nostr_keys() {
 fn values_that_are_none_are_refused_at_their_place() {
     for (key, value, told) in [
         ("urls", "relay.example.com", "write wss://relay.example.com"),
-        ("urls", "[https://a.example]", "use wss:// for https://"),
+        ("urls", "[https://a.example]", "write wss:// in place of https://"),
         ("urls", "['wss://a.example/?b']", "query or a fragment"),
         ("urls", "['wss://a.example#b']", "query or a fragment"),
         ("urls", "['wss://']", "not the URL of a relay"),
@@ -192,7 +192,7 @@ fn values_that_are_none_are_refused_at_their_place() {
         ("queries.filters", "0", "less than the minimum"),
         ("queries.limit", "0", "less than the minimum"),
         ("readers", "65", "more than the maximum, 64"),
-        ("readers", "0", "less than the least, 1"),
+        ("readers", "0", "less than the minimum, 1"),
     ] {
         let path = format!("endpoints.hub.nostr.{key}");
         let found = problems(&file_of(&path, value));
@@ -262,7 +262,7 @@ fn conflicting_nostr_keys_are_reported_with_their_place() {
         (
             "nostr: {queries: {limit_default: 5001}}",
             "nostr.queries.limit_default",
-            "would get 5001 events, and the most is 5000",
+            "would get 5001 events, which is more than the maximum of 5000",
         ),
         (
             "slow_client: {policy: drop_oldest}",
@@ -408,7 +408,7 @@ fn check_prints_a_relay_and_what_is_odd_about_it() {
     let said: Vec<&str> = text(&output.stderr).lines().collect();
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(said[1].starts_with("warning: endpoints.nostr.path: endpoint hub loses"));
-    assert!(said[2].starts_with("warning: endpoints.nostr.nostr.urls: it is empty"));
+    assert!(said[2].starts_with("warning: endpoints.nostr.nostr.urls: the list is empty"));
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
             format!("endpoints:\n  x: {{kind: hub, path: {path}, enabled: {enabled}}}\n")
         };
         let found = problems(&at(path, true));
-        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is where the relay");
+        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is a status page");
         assert!(
             found.len() == 1 && found[0].starts_with(&expected),
             "{found:?}"
