@@ -162,7 +162,11 @@ fn only_nostr_endpoints_print_unset_nostr_keys() {
 fn values_that_are_none_are_refused_at_their_place() {
     for (key, value, told) in [
         ("urls", "relay.example.com", "write wss://relay.example.com"),
-        ("urls", "[https://a.example]", "write wss:// in place of https://"),
+        (
+            "urls",
+            "[https://a.example]",
+            "write wss:// in place of https://",
+        ),
         ("urls", "['wss://a.example/?b']", "query or a fragment"),
         ("urls", "['wss://a.example#b']", "query or a fragment"),
         ("urls", "['wss://']", "not the URL of a relay"),
