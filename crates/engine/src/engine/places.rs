@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_connections_have_their_own_places_shared_by_addresses() {
+    fn refused_connections_share_places_of_their_own_by_address() {
         let places = Places::default();
         let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
         let entered = |address| {

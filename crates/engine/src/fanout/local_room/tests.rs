@@ -182,7 +182,7 @@ fn those_who_stay_get_everything_whoever_leaves_between() {
 }
 
 #[test]
-fn frames_that_all_members_have_are_released_while_others_arrive() {
+fn frames_that_all_members_have_are_released_meanwhile() {
     let (mut local, room) = local(10);
     let mut pending_most = 0;
     for run in runs(&room, &[1; 100]) {
