@@ -297,7 +297,7 @@ fn check_exits_1_for_impossible_configs_and_0_for_warnings() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.starts_with("ok    open_files"), "{text}");
-    assert!(text.ends_with("\nAll is well.\n"), "{text}");
+    assert!(text.ends_with("\nNo problems found.\n"), "{text}");
     let few = machine(&[(LIMITS, FEW_FILES)]);
     let output = doctor(few.path(), &[]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");

@@ -1,7 +1,7 @@
-//! `/test/benchmark`: what the relay has done so far, as a report for people or for programs.
+//! `/test/benchmark`: a report of the relay's work so far, for people or for programs.
 //!
-//! The earlier relay's page of that name ran a load test inside the relay. This one tells what the
-//! counters say about the load that there was; `loadgen` is what makes some.
+//! The earlier relay's page of that name ran a load test inside the relay. This one reports the
+//! counters of the real load; `loadgen` generates load.
 
 use std::fmt::Write;
 use std::time::{Instant, SystemTime};
@@ -16,8 +16,8 @@ use crate::engine::{Durations, Request, View};
 use crate::relay::cors::Cors;
 use crate::wire::http::{Head, Response};
 
-/// The page. The report is made once a second, in all its forms: shards that relay serve it. It is
-/// about numbers alone, and names nobody.
+/// The page. The report is made at most once a second, in all its forms, since shards that relay
+/// serve it. It holds only numbers, and no client's name or address.
 pub(super) struct Benchmark {
     cors: Cors,
     report: Kept<Forms>,
@@ -83,7 +83,7 @@ impl Forms {
     }
 }
 
-/// What a report can be written in.
+/// The formats of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Format {
     Json,
@@ -92,8 +92,8 @@ enum Format {
 }
 
 impl Format {
-    /// The one that the client wants most (RFC 9110 §12.5.1): the first of those that it likes
-    /// equally, JSON where it names none.
+    /// The format that the client prefers (RFC 9110 §12.5.1): the first of those with equal
+    /// weight, or JSON if it names none.
     fn accepted(head: &Head<'_>) -> Format {
         let values = head.headers_named("Accept");
         let mut best = (Format::Json, 0.0);
@@ -128,7 +128,7 @@ struct Report {
     report_html: String,
 }
 
-/// What the counters say. Totals and averages are since the start.
+/// The counters. Totals and averages are since the start.
 #[derive(Serialize, Default)]
 struct Results {
     timestamp: String,
@@ -143,16 +143,16 @@ struct Results {
     deliveries_per_second: f64,
     dropped_deliveries: u64,
     /// From the end of the read of a message to the end of the write of a delivery, inside the
-    /// relay, to within 25 %; zero where nothing was delivered.
+    /// relay, accurate to 25 %; zero if nothing was delivered.
     latency_avg_ms: f64,
     latency_min_ms: f64,
     latency_p50_ms: f64,
     latency_p99_ms: f64,
     latency_max_ms: f64,
-    /// As the earlier relay nested them, for scripts that read its answer.
+    /// Nested as in the earlier relay, for scripts that read its answer.
     server: NestedServer,
     metrics: NestedMetrics,
-    /// How long that relay looked at its counters.
+    /// The earlier relay's time of measurement.
     test_duration_ms: u64,
 }
 
@@ -164,7 +164,8 @@ struct NestedServer {
     connected_users: u64,
 }
 
-/// `results.metrics` of the earlier relay; `connected_users` its own scripts looked for in vain.
+/// `results.metrics` of the earlier relay, and `connected_users`, which its own scripts expected
+/// but the earlier relay did not send.
 #[derive(Serialize, Default)]
 struct NestedMetrics {
     total_messages: u64,
@@ -216,7 +217,7 @@ impl Results {
         results
     }
 
-    /// What there is to say, each with its name.
+    /// The names and values of the report.
     fn rows(&self) -> [(&'static str, String); 13] {
         let ms = |value: f64| format!("{value:.3} ms");
         [
@@ -232,10 +233,10 @@ impl Results {
             ("Deliveries", self.total_deliveries.to_string()),
             ("Deliveries dropped", self.dropped_deliveries.to_string()),
             ("Latency, average", ms(self.latency_avg_ms)),
-            ("Latency, least", ms(self.latency_min_ms)),
+            ("Latency, minimum", ms(self.latency_min_ms)),
             ("Latency, median", ms(self.latency_p50_ms)),
             ("Latency, P99", ms(self.latency_p99_ms)),
-            ("Latency, most", ms(self.latency_max_ms)),
+            ("Latency, maximum", ms(self.latency_max_ms)),
         ]
     }
 
@@ -245,13 +246,13 @@ impl Results {
             self.timestamp
         );
         for (name, value) in self.rows() {
-            // A `String` takes every write.
+            // A write to a `String` cannot fail.
             let _ = writeln!(out, "| {name} | {value} |");
         }
         out
     }
 
-    /// A page of its own. Nothing in it is a client's text, so nothing needs to be escaped.
+    /// A whole page. It holds no text from clients, so nothing needs to be escaped.
     fn html(&self) -> String {
         let mut rows = String::new();
         for (name, value) in self.rows() {
@@ -269,7 +270,7 @@ impl Results {
     }
 }
 
-/// The relay's own latencies, of all shards together.
+/// The relay's own latencies, over all shards.
 #[derive(Default)]
 struct Latency {
     /// Upper bounds in nanoseconds, in order, with their counts.
@@ -303,7 +304,7 @@ impl Latency {
         to_ms(self.sum_ns as f64 / self.count.max(1) as f64)
     }
 
-    /// What this share of all were not above.
+    /// The quantile of this share: an upper bound in milliseconds.
     fn at(&self, share: f64) -> f64 {
         let rank = ((self.count as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,4 +1,4 @@
-//! `/health`: one JSON object with what the consumers of earlier relays look for.
+//! `/health`: one JSON object with the fields that consumers of earlier relays look for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,11 @@ use crate::relay::cors::Cors;
 use crate::relay::users::Users;
 use crate::wire::http::Response;
 
-/// Answers 200 to every method, also while the relay shuts down: the status is then the same word.
-/// Whether connections are wanted is what `/readyz` says.
+/// Answers 200 with the same status to every method, even while the relay shuts down. `/readyz`
+/// tells whether new connections are wanted.
 ///
-/// The body is made once a second, whoever asks and however often: shards that relay serve it.
+/// The body is made at most once a second, however many requests come, since shards that relay
+/// serve it.
 pub(super) struct Health {
     status_word: String,
     cors: Cors,
@@ -29,14 +30,14 @@ pub(super) struct Health {
     body: Kept<Bytes>,
 }
 
-/// The users of an endpoint, and whether their names are told.
+/// The users of an endpoint, and whether their names are listed.
 struct Listing {
     users: Arc<Users>,
     is_told: AtomicBool,
 }
 
 impl Health {
-    /// `is_told` says of which users the names are told.
+    /// `is_told` selects the users whose names are listed.
     pub(super) fn new(pages: &Pages, is_told: fn(&ListedUsers) -> bool) -> Health {
         let listing = |listed: &ListedUsers| Listing {
             users: Arc::clone(&listed.users),
@@ -75,7 +76,7 @@ impl Health {
         }
     }
 
-    /// The users' names in order; if they are too many, whichever come first.
+    /// The users' names in order; if there are too many, an arbitrary part of them.
     fn users(&self) -> Vec<String> {
         let mut names = Vec::new();
         let mut bytes_left = HEALTH_NAMES_BYTES_MAX;
@@ -97,7 +98,8 @@ impl Page for Health {
         &self.cors
     }
 
-    /// Whose names are told: a door that is shut from now on shuts this one as well.
+    /// Adopts which names are listed: names of an endpoint that requires credentials from now on
+    /// are no longer listed.
     fn reload(&self, next: &Health) {
         for (listing, next) in self.users.iter().zip(&next.users) {
             let is_told = next.is_told.load(Ordering::Relaxed);
@@ -122,7 +124,7 @@ impl Page for Health {
 struct Report<'h> {
     status: &'h str,
     version: &'static str,
-    /// Those of named endpoints.
+    /// Users of named endpoints.
     users: &'h [String],
     /// WebSockets that are open, of all endpoints.
     count: u64,
@@ -131,7 +133,8 @@ struct Report<'h> {
     metrics: Metrics<'h>,
 }
 
-/// Where this relay comes from, as whoever deployed it says; the commit is else that of the build.
+/// The origin of this relay from variables that a deployment sets; the commit defaults to that of
+/// the build.
 #[derive(Serialize, PartialEq, Debug)]
 struct Deployment {
     commit: String,
@@ -142,7 +145,7 @@ struct Deployment {
 }
 
 impl Deployment {
-    /// Reads it with `variable`, which looks up the environment.
+    /// Reads it with `variable`, which looks up a variable of the environment.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Deployment {
         let or = |name, default: &str| {
             let value = variable(name).filter(|value| !value.is_empty());
@@ -165,23 +168,23 @@ struct Server {
     current_time: String,
 }
 
-/// What the shards count, all of them together.
+/// The counters of all shards together.
 #[derive(Serialize, Default)]
 pub(super) struct Metrics<'h> {
     /// WebSockets that are open.
     pub(super) connected_users: u64,
-    /// The same list once more: consumers disagree where it is.
+    /// The same list again: some consumers look for it here.
     users: &'h [String],
     /// WebSockets that were opened since the start.
     pub(super) total_connections: u64,
     /// Messages received since the start.
     pub(super) total_messages: u64,
-    /// Payload of those messages: each counts once, whatever the number of its recipients.
+    /// Payload of those messages, bytes. Each counts once, however many recipients it has.
     pub(super) total_bytes_relayed: u64,
-    /// The average since the start: an answer does not depend on who asked before. What happens
-    /// now is better read from the rates of `/metrics`.
+    /// The average since the start, so that an answer does not depend on earlier requests. For
+    /// the current rate use `/metrics`.
     pub(super) messages_per_second: f64,
-    /// Megabits of payload received a second, likewise.
+    /// Megabits of payload received per second, also an average since the start.
     pub(super) bandwidth_mbps: f64,
 }
 
@@ -203,13 +206,13 @@ impl<'h> Metrics<'h> {
     }
 }
 
-/// `total` by second, to three digits behind the point.
+/// `total` per second, with three decimal places.
 pub(super) fn rate(total: f64, uptime: Duration) -> f64 {
     let seconds = uptime.as_secs_f64().max(f64::EPSILON);
     (total / seconds * 1e3).round() / 1e3
 }
 
-/// RFC 3339 in UTC, to the second; empty for a time that has no such form (after the year 9999).
+/// RFC 3339 in UTC, to the second; empty for a time that it cannot express (after the year 9999).
 pub(super) fn rfc_3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
     let whole_seconds = time.replace_nanosecond(0).unwrap_or(time);
@@ -221,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_that_nobody_describes_has_the_commit_of_the_build_and_is_manual() {
+    fn an_undescribed_deployment_is_manual_with_the_build_commit() {
         let nobody = Deployment::read(|_| None);
         let expected = (env!("CORECAST_COMMIT"), "manual");
         assert_eq!((&*nobody.commit, &*nobody.actor), expected);

@@ -1,10 +1,10 @@
-//! What is made for one who asks is kept for others: however often somebody asks, a shard that
-//! relays makes it once a second.
+//! A cache of answers: however many requests come, an answer is made once a second at most. The
+//! shards that relay messages make it, so it must not take their time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long it is told again: so old it can be.
+/// The largest age of a cached answer.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// A value and when it was made.
@@ -17,8 +17,8 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    /// The value as of a second before `now` at the earliest. No shard waits for another that
-    /// makes it: meanwhile the others get the one before.
+    /// The value, at most a second older than `now`. While one shard makes a new value, the others
+    /// get the previous one and do not wait.
     pub(super) fn at(&self, now: Instant, make: impl FnOnce() -> T) -> T {
         let mut kept = self.lock();
         match &mut *kept {
@@ -34,7 +34,7 @@ impl<T: Clone> Kept<T> {
         value
     }
 
-    /// Has it made anew for whoever asks next.
+    /// Drops the value, so that the next request makes a new one.
     pub(super) fn forget(&self) {
         *self.lock() = None;
     }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_while_it_is_made_gets_the_one_before() {
+    fn the_previous_value_is_returned_while_a_new_one_is_made() {
         let (kept, begin) = (Kept::default(), Instant::now());
         assert_eq!(kept.at(begin, || 1), 1);
         let later = begin + KEPT_FOR;

@@ -1,10 +1,9 @@
-//! Health, metrics and the dashboard: the engine's own numbers, for whoever asks.
+//! Health, metrics and the dashboard: pages about the engine's own numbers.
 //!
-//! [`routes`] gives `/health`, `/livez` and `/readyz` to both listeners, `/test/benchmark` to the
-//! relaying one alone, since that is where its clients look for it, and `/metrics` to the admin
-//! shard alone, so that a scrape never runs on a core that relays. The [`dashboard`] is there too.
-//! A page reads what the shards count ([`View`]) when it is asked for; no shard knows of it, and
-//! nothing in here is written to while messages are relayed.
+//! [`routes`] adds `/health`, `/livez` and `/readyz` to both listeners. `/test/benchmark` is on the
+//! main listener only, where its clients look for it. `/metrics` and the [`dashboard`] are on the
+//! admin shard only, so that a scrape never runs on a core that relays. A page reads the shards'
+//! counters ([`View`]) when it is requested; relaying a message writes to nothing in here.
 //!
 //! [`View`]: crate::engine::View
 
@@ -32,12 +31,11 @@ use crate::fanout::room::EndpointId;
 use crate::guard;
 use crate::relay::json_error::{json_error, rendered};
 
-/// Adds the pages to an engine. The environment is read here, once, for what `/health` tells about
-/// the deployment.
+/// Adds the pages to an engine. Reads the environment, once, for the deployment in `/health`.
 ///
 /// # Errors
 ///
-/// One of the paths is taken by an endpoint that was added before.
+/// An endpoint that was added before uses one of the paths.
 pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternError> {
     if let Some(settings) = pages.dashboard.take() {
         let dashboard = Dashboard::new(
@@ -76,7 +74,8 @@ fn serve(builder: &mut Builder, page: impl Page) -> EndpointId {
     add(builder, page, false)
 }
 
-/// Serves a page of the admin listener that tells more than a probe does: not to pages of others.
+/// Serves a page of the admin listener that reveals more than a probe, and therefore not to web
+/// pages of other origins.
 fn serve_admins(builder: &mut Builder, page: impl Page) -> EndpointId {
     add(builder, page, true)
 }

@@ -1,4 +1,4 @@
-//! What a page is, and what the pages tell beside the engine's own numbers.
+//! The trait of a page, and the pages' data beside the engine's own numbers.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,58 +12,58 @@ use crate::relay::push::PushStats;
 use crate::relay::users::Users;
 use crate::wire::http::Response;
 
-/// What the pages tell beside the engine's numbers.
+/// The data of the pages beside the engine's numbers.
 #[derive(Default)]
 pub struct Pages {
-    /// The status that `/health` gives.
+    /// The value of `status` in `/health`.
     pub status_word: String,
-    /// The users that it may list.
+    /// The users that `/health` may list.
     pub users: Vec<ListedUsers>,
-    /// The endpoints that WebSocket connections are counted by, each with its name.
+    /// The endpoints by which WebSocket connections are counted, each with its name.
     pub endpoints: Vec<(String, EndpointId)>,
-    /// What browsers are told with every answer of `/health` and `/test/benchmark`.
+    /// The CORS headers of `/health` and `/test/benchmark`.
     pub cors: Cors,
-    /// What the push APIs count.
+    /// The counters of the push APIs.
     pub push: Arc<PushStats>,
-    /// The Nostr endpoints, each with what it counts.
+    /// The Nostr endpoints with their counters.
     pub nostr: Vec<NamedStats>,
-    /// The dashboard, where there is to be one.
+    /// The dashboard, if it is served.
     pub dashboard: Option<DashboardSettings>,
-    /// What opens the dashboard from the terminal.
+    /// The link that opens the dashboard, if the terminal shows one.
     pub link: Option<Arc<Link>>,
 }
 
-/// The users of an endpoint, and who is told their names: those who may come in there.
+/// The users of an endpoint, and which listeners may list their names.
 pub struct ListedUsers {
     /// The users.
     pub users: Arc<Users>,
     /// Whether `/health` of the relaying listeners lists them.
     pub is_told: bool,
-    /// Whether that of the admin listener does.
+    /// Whether `/health` of the admin listener lists them.
     pub is_told_to_admins: bool,
 }
 
-/// The engine that a page tells about.
+/// The engine that a page reports on.
 #[derive(Clone)]
 pub(super) struct Running {
     pub(super) view: View,
     pub(super) since: SystemTime,
 }
 
-/// What a path answers.
+/// A page that answers requests for a path.
 pub(super) trait Page: Send + Sync + 'static {
     /// The methods that it answers.
     const METHODS: &'static [&'static str] = &["GET", "HEAD"];
 
-    /// Whether it is answered however full the relay is.
+    /// Whether it is answered even if the relay is full.
     const IS_PROBE: bool = false;
 
-    /// What browsers are told with every answer.
+    /// The CORS headers of every answer.
     fn cors(&self) -> &Cors {
         &Cors(None)
     }
 
-    /// The configuration was read again, and asks for `next`.
+    /// Called on a reload: adopts the settings of `next`.
     fn reload(&self, next: &Self)
     where
         Self: Sized,
@@ -71,6 +71,6 @@ pub(super) trait Page: Send + Sync + 'static {
         let _ = next;
     }
 
-    /// The answer, whose body is left out for HEAD. It is about this moment: nobody may keep it.
+    /// The answer; its body is left out for HEAD. It is about this moment, so it is never cached.
     fn answer(&self, request: &Request<'_>, running: &Running) -> Response;
 }

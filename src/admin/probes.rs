@@ -1,5 +1,5 @@
-//! `/livez` and `/readyz`: is every loop turning, and are new connections wanted? Both are answered
-//! while the relay is full, by the main listener too.
+//! `/livez` and `/readyz`: is every event loop running, and are new connections wanted? Both are
+//! answered even if the relay is full, by the main listener too.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use crate::engine::Request;
 use crate::limits::TURN_AGE_MAX;
 use crate::wire::http::Response;
 
-/// 200 while the loop of every relaying shard turns, else 503 with the shards that do not.
+/// 200 while the event loop of every relaying shard runs, else 503 with the shards that are stuck.
 ///
-/// Shards whose last connection is gone end while the relay shuts down, so from then on it is
-/// always 200: `shutdown.timeout` bounds what is left.
+/// During a shutdown it is always 200, since shards end when their last connection is closed.
+/// `shutdown.timeout` bounds that time.
 pub(super) struct Livez;
 
 impl Page for Livez {
@@ -48,8 +48,8 @@ fn late_shards(turn_ages_ns: impl Iterator<Item = u64>) -> String {
     for (shard, age_ns) in turn_ages_ns.enumerate() {
         if u128::from(age_ns) > TURN_AGE_MAX.as_nanos() {
             let seconds = age_ns / 1_000_000_000;
-            // A `String` takes every write.
-            let _ = writeln!(lines, "shard {shard}: its loop stands since {seconds} s");
+            // A write to a `String` cannot fail.
+            let _ = writeln!(lines, "shard {shard}: event loop stuck for {seconds} s");
         }
     }
     lines
@@ -60,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_whose_loop_stands_is_named() {
+    fn a_shard_whose_event_loop_is_stuck_is_named() {
         let max_ns = TURN_AGE_MAX.as_nanos() as u64;
         assert_eq!(late_shards([0, max_ns].into_iter()), "");
         assert_eq!(
             late_shards([0, max_ns + 1, 5, 90_500_000_000].into_iter()),
-            "shard 1: its loop stands since 5 s\nshard 3: its loop stands since 90 s\n"
+            "shard 1: event loop stuck for 5 s\nshard 3: event loop stuck for 90 s\n"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the operating system knows about this process, from `/proc`.
+//! Figures of this process from `/proc`.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ pub(super) fn resident_bytes() -> Option<u64> {
 /// Files and sockets that the process has open.
 pub(super) fn open_files() -> Option<f64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The listing itself has one open.
+    // Listing the folder opens a file too.
     Some(listed.saturating_sub(1) as f64)
 }
 
@@ -35,8 +35,8 @@ pub(super) fn start_time_seconds() -> Option<f64> {
     Some(boot + ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// The 22nd field: clock ticks from boot to the start of the process. The second is the command's
-/// name in parentheses, which may have spaces and parentheses of its own.
+/// The 22nd field: clock ticks from boot to the start of the process. The second field is the name
+/// of the command in parentheses, which may itself contain spaces and parentheses.
 fn start_ticks(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(22 - 3)?.parse().ok()

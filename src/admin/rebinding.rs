@@ -1,28 +1,28 @@
-//! Pages of others that read what a browser's own machine tells: by a name of theirs that points
-//! to it (DNS rebinding), so that the browser takes the answer for their own.
+//! Protection against DNS rebinding: a foreign web page makes its own host name point to the
+//! browser's machine, so that the browser lets the page read the answers of servers there.
 //!
-//! Only their `Host` gives such requests away, and it is a name that nobody who works here would
-//! use. But a scraper may come by any name of DNS, through a proxy on this machine as well. So a
-//! request is refused that comes from this machine, by a browser, under a name that is not this
-//! machine's.
+//! Such a request differs from others only in its `Host`, a name that people at this machine would
+//! not use. But a scraper may use any DNS name, even through a proxy on this machine. So a request
+//! is refused only if it comes from this machine, from a browser, and under a foreign name.
 
 use std::net::IpAddr;
 
 use crate::engine::Peer;
 use crate::wire::http::Head;
 
-/// What a refused request is told.
-pub(super) const TEXT: &str = "This name is not this machine's: ask at localhost or an address.";
+/// The text of a refusal.
+pub(super) const TEXT: &str =
+    "This host name is not this machine's; use localhost or an IP address.";
 
-/// Whether a page of somebody else may be behind this request of `peer`.
+/// Whether a foreign page may have caused this request of `peer`.
 pub(super) fn is_rebound(peer: Peer, head: &Head<'_>) -> bool {
     peer.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
         && is_by_browser(head)
         && host_of(head).is_some_and(|host| !is_of_this_machine(host))
 }
 
-/// Whether the request is by a proxy: it says so, or it is of HTTP/1.0, as nginx asks unless it is
-/// told otherwise.
+/// Whether a proxy sent the request: it has a header of proxies, or is HTTP/1.0, which is nginx's
+/// default towards upstream servers.
 pub(super) fn is_by_proxy(head: &Head<'_>) -> bool {
     const NAMES: [&str; 4] = ["forwarded", "via", "x-real-ip", "cf-connecting-ip"];
     head.version == 0
@@ -41,7 +41,7 @@ pub(super) fn host_of<'h>(head: &Head<'h>) -> Option<&'h str> {
     }
 }
 
-/// What browsers send with every request, and no page can leave out.
+/// Whether the request has headers that browsers always send and that pages cannot remove.
 fn is_by_browser(head: &Head<'_>) -> bool {
     const NAMES: [&str; 3] = ["accept-language", "origin", "referer"];
     head.headers.iter().any(|header| {
@@ -52,7 +52,8 @@ fn is_by_browser(head: &Head<'_>) -> bool {
         .is_some_and(|agent| agent.starts_with("Mozilla/"))
 }
 
-/// An address is nobody's name. A name without a point is in no DNS that others can write to.
+/// Whether a host name can only mean this machine: an IP address cannot be rebound, and a name
+/// without a dot is not in a DNS zone that strangers control.
 fn is_of_this_machine(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let own = rustix::system::uname();
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_here_that_asks_by_a_foreign_name_is_refused_and_nobody_else() {
+    fn only_a_local_browser_with_a_foreign_host_name_is_refused() {
         const HERE: &str = "127.0.0.1:1";
         const BROWSER: &str = "User-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n";
         for headers in [BROWSER, "Sec-Fetch-Site: none\r\n", "Origin: null\r\n"] {
@@ -97,7 +98,7 @@ mod tests {
         ] {
             assert!(!rebound(HERE, host, BROWSER), "{host}");
         }
-        // A scraper by a name of DNS, through a proxy here; a browser elsewhere.
+        // A scraper with a DNS name through a local proxy, and a browser elsewhere, are served.
         let scraper = "User-Agent: Prometheus/3\r\nX-Forwarded-For: 192.0.2.1\r\n";
         assert!(!rebound(HERE, "relay.example", scraper));
         assert!(!rebound("192.0.2.1:1", "relay.example", BROWSER));

@@ -8,10 +8,9 @@ with_defaults! {
     /// `admin`: the dashboard.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct AdminConfig {
-        /// Whether it is served, where `metrics` is enabled.
+        /// Whether it is served; it needs `metrics.enabled`.
         pub dashboard: bool = true,
-        /// What opens it; `None`: on a loopback address nothing is needed, and elsewhere nobody may
-        /// see it.
+        /// The token that opens it. `None`: open on a loopback address, closed on any other.
         pub token: Option<ApiKey> = None,
         /// Whether it shows the addresses of slow clients.
         pub addresses: bool = false,

@@ -1,4 +1,4 @@
-//! `api`: the keys by which back ends show that they may use the HTTP API.
+//! `api`: the HTTP API for back ends, and the keys that it accepts.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ with_defaults! {
     /// `api`: the HTTP API for back ends.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ApiConfig {
-        /// Whether the rooms API is there.
+        /// Whether the rooms API is served.
         pub enabled: bool = true,
-        /// Keys that are good; with those of `keys_file`. `None`: none are written.
+        /// Valid keys, in addition to those of `keys_file`. `None`: not configured.
         pub keys: Option<Vec<ApiKey>> = None,
-        /// A file with a key a line, relative to the working directory.
+        /// A file with one key on each line; its path is relative to the working directory.
         pub keys_file: Option<PathBuf> = None,
     }
 }

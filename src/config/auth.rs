@@ -1,4 +1,4 @@
-//! Who may come in: `auth`.
+//! `auth`: the credentials that clients need.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,27 +6,28 @@ use std::time::Duration;
 use crate::guard::token::TokenChecks;
 use crate::guard::{ApiKey, AuthSettings, CloseRevoked, Files, Secret};
 
-/// `auth`: keys and tokens that let a client in. One that is good is enough.
+/// `auth`: the credentials that are accepted. A client needs one valid key or token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthConfig {
-    /// Whether they are needed; `None`: where any are written ([`AuthConfig::need`]).
+    /// Whether a credential is required; `None`: if any is configured ([`AuthConfig::need`]).
     pub enabled: Option<bool>,
-    /// API keys; `None`: none are written.
+    /// API keys; `None`: not configured.
     pub keys: Option<Vec<ApiKey>>,
-    /// More of them, one a line.
+    /// A file with further API keys, one on each line.
     pub keys_file: Option<PathBuf>,
-    /// Whose connections end when what let them in is good no more.
+    /// Which connections are closed when the credential that they were opened with is revoked.
     pub close_revoked: CloseRevoked,
-    /// Tokens.
+    /// JSON Web Tokens.
     pub jwt: JwtConfig,
 }
 
-/// What a door asks for. It follows from what is written alone, never from what is found in a file.
+/// The credentials that an endpoint requires. They follow from the configuration alone, never from
+/// the contents of a key file: emptying the file must not open the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing: whoever asks comes in.
+    /// Nothing: anybody may connect.
     Nothing,
-    /// A key or a token that is good.
+    /// A valid key or token.
     Credentials,
 }
 
@@ -37,11 +38,11 @@ pub struct JwtConfig {
     pub secret: Option<Secret>,
     /// Public keys in PEM, or a set of JSON Web Keys.
     pub keys_file: Option<PathBuf>,
-    /// What `iss` has to be.
+    /// The required value of the claim `iss`.
     pub issuer: Option<String>,
-    /// What `aud` has to be or to hold.
+    /// The value that the claim `aud` must have or contain.
     pub audience: Option<String>,
-    /// How far clocks may differ.
+    /// Tolerated difference between clocks, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
@@ -63,14 +64,13 @@ impl AuthConfig {
         self.jwt.secret.is_some() || self.jwt.keys_file.is_some()
     }
 
-    /// Whether anything that lets a client in is written. A file that is named counts, whatever is
-    /// in it.
+    /// Whether any credential is configured. A key file counts, whatever it contains.
     pub(super) fn has_keys(&self) -> bool {
         let is_listed = self.keys.as_ref().is_some_and(|keys| !keys.is_empty());
         is_listed || self.keys_file.is_some() || self.has_token_keys()
     }
 
-    /// What it asks of clients. Everybody who wants to know whether a door is open asks this.
+    /// The credentials that clients need. This alone decides whether an endpoint is open.
     pub fn need(&self) -> Need {
         match self.enabled.unwrap_or(self.has_keys()) {
             true => Need::Credentials,
@@ -78,7 +78,7 @@ impl AuthConfig {
         }
     }
 
-    /// What a guard is told; `None` where nothing is needed.
+    /// The settings for a guard; `None` if clients need no credential.
     pub(super) fn settings(self) -> Option<AuthSettings> {
         (self.need() == Need::Credentials).then_some(AuthSettings {
             keys: self.keys.unwrap_or_default(),

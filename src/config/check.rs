@@ -1,4 +1,4 @@
-//! What holds between keys: each value is fine by itself, but not with another one.
+//! Checks across keys: values that are valid alone but contradict each other.
 
 use super::error::Conflict;
 use super::nostr;
@@ -9,10 +9,10 @@ use crate::engine::{EndpointSettings, Keepalive};
 /// The longest header of a frame to a client (RFC 6455 §5.2: no mask in that direction), bytes.
 const HEADER_BYTES_MAX: usize = 10;
 
-/// Paths of the main listener that the relay answers itself: no endpoint can have them.
+/// Paths of the main listener that the relay answers itself; endpoints cannot use them.
 pub const PAGE_PATHS: [&str; 4] = ["/health", "/livez", "/readyz", "/test/benchmark"];
 
-/// Paths of the main listener where the rooms API is, unless `api.enabled` is false.
+/// Paths of the rooms API on the main listener; free for endpoints if `api.enabled` is false.
 pub const API_PATHS: [&str; 5] = [
     "/api/publish",
     "/api/rooms",
@@ -20,7 +20,7 @@ pub const API_PATHS: [&str; 5] = [
     "/api/disconnect",
     "/api/info",
 ];
-/// Where the pages are, if they are served: no endpoint can have these patterns then.
+/// Paths of the demo pages; endpoints cannot use these patterns while the pages are served.
 pub const DEMO_PATHS: [&str; 2] = ["/demo", "/demo/**"];
 
 /// All conflicts of a config, in the order of `config.yaml`.
@@ -86,8 +86,8 @@ fn check_server(config: &Config, found: &mut Vec<Conflict>) {
             paths: ["server.proxy_protocol", "server.trusted_proxies"]
                 .map(str::to_owned)
                 .to_vec(),
-            message: "only trusted proxies may send PROXY headers, and there are none; list their \
-                      networks in server.trusted_proxies"
+            message: "only trusted proxies may send PROXY headers, and none is configured; list \
+                      their networks in server.trusted_proxies"
                 .to_owned(),
         });
     }
@@ -116,7 +116,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
-                    "{} is where the relay itself tells how it is; take another path",
+                    "{} is a status page of the relay itself; choose another path",
                     endpoint.path
                 ),
             });
@@ -125,7 +125,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
-                    "{} has no place for the user's name; write it as its last part, as in \
+                    "{} has no parameter for the user's name; write it as the last part, as in \
                      /ws/{{username}}",
                     endpoint.path
                 ),
@@ -135,7 +135,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path")],
                 message: format!(
-                    "{} belongs to the API for back ends; take another path, or set api.enabled \
+                    "{} belongs to the API for back ends; choose another path, or set api.enabled \
                      to false",
                     endpoint.path
                 ),
@@ -145,7 +145,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
             found.push(Conflict {
                 paths: vec![format!("endpoints.{name}.path"), "pages.enabled".to_owned()],
                 message: format!(
-                    "{} is where the pages are; take another path, or set pages.enabled to false",
+                    "{} is where the pages are; choose another path, or set pages.enabled to false",
                     endpoint.path
                 ),
             });
@@ -168,7 +168,7 @@ fn check_paths(config: &Config, found: &mut Vec<Conflict>) {
     }
 }
 
-/// Whether one message of the largest size fits what may be held of it.
+/// Whether one message of the largest size fits `inbound_bytes`.
 pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
     let settings = config.settings_of(endpoint);
     let framed_bytes = settings.message_bytes.saturating_add(HEADER_BYTES_MAX);
@@ -176,12 +176,13 @@ pub(super) fn message_fits(config: &Config, endpoint: &EndpointConfig) -> bool {
         && config.limits.inbound_bytes >= settings.message_bytes
 }
 
-/// A path without the name of its parameter, which tells no two paths apart.
+/// A path without the name of its parameter: paths that differ only in that name conflict.
 fn pattern_of(path: &str) -> &str {
     path.find('{').map_or(path, |at| &path[..=at])
 }
 
-/// Rooms of a connection that moves to another group: all connections, the old group, the new one.
+/// Rooms of a connection while it changes groups: that of all connections, the old group's and the
+/// new group's.
 const PUSH_ROOMS: usize = 3;
 
 fn check_push(config: &Config, found: &mut Vec<Conflict>) {
@@ -220,7 +221,7 @@ fn check_push(config: &Config, found: &mut Vec<Conflict>) {
     }
 }
 
-/// The paths of a push API must be nobody else's.
+/// Checks that the paths of a push API do not collide with any other path.
 fn check_push_path(
     config: &Config,
     name: &str,
@@ -234,7 +235,7 @@ fn check_push_path(
     if path.ends_with('/') || path.contains(['*', '{']) {
         found.push(Conflict {
             paths: vec![own],
-            message: format!("{path} is no exact path; write one such as /api/push"),
+            message: format!("{path} is not an exact path; write one such as /api/push"),
         });
         return;
     }
@@ -259,7 +260,7 @@ fn check_push_path(
         if own_paths.contains(&pattern_of(other)) || format!("{other}/pending") == *path {
             found.push(Conflict {
                 paths: vec![own.clone(), whose.clone()],
-                message: format!("{other} is taken, by {whose}; move one of them"),
+                message: format!("{other} is already used by {whose}; change one of them"),
             });
         }
     }
@@ -289,8 +290,8 @@ impl Subject<'_> {
         .flatten()
     }
 
-    /// A conflict of these common keys or of their overrides. What an endpoint does not override
-    /// (`overridden` is false) is said once, of the common settings.
+    /// A conflict of these common keys or of their overrides. Conflicts of settings that an
+    /// endpoint does not override (`overridden` is false) are reported once, for the common ones.
     fn conflict(&self, overridden: bool, paths: &[&str], message: String) -> Option<Conflict> {
         let common = paths.iter().map(|path| (*path).to_owned());
         let paths = match self.name {
@@ -339,8 +340,8 @@ impl Subject<'_> {
             return None;
         }
         let message = format!(
-            "inbound_bytes, {}, is all that may be partly received, and less than one message of \
-             {}; raise it",
+            "inbound_bytes, {}, bounds all partly received messages together and must hold at \
+             least one of {}; raise it",
             show_size(inbound_bytes),
             show_size(self.settings.message_bytes)
         );
@@ -375,8 +376,8 @@ impl Subject<'_> {
             return None;
         }
         let message = format!(
-            "process_bytes, {}, is for all clients together and less than outbox_bytes, {}, of \
-             one; raise it",
+            "process_bytes, {}, is for all clients together, but smaller than outbox_bytes, {}, \
+             which is for one; raise it",
             show_size(process_bytes),
             show_size(outbox_bytes)
         );
@@ -388,16 +389,16 @@ impl Subject<'_> {
         let auth = self.config.auth_of(self.endpoint);
         let is_shut_elsewhere = self.config.auth.need() == Need::Credentials;
         if is_shut_elsewhere && auth.need() == Need::Nothing && auth.enabled.is_none() {
-            let message = "an empty list of keys would let in whoever asks, although auth wants \
-                           keys or tokens; write enabled: false here if that is meant, and keys: \
+            let message = "an empty list of keys would let anybody connect, although auth requires \
+                           credentials; write enabled: false here if that is meant, and keys: \
                            null for those of auth";
             return self.conflict(true, &["auth.keys", "auth.enabled"], message.to_owned());
         }
         if auth.enabled != Some(true) || auth.has_keys() {
             return None;
         }
-        let message = "nobody could come in: enabled is true, and there is neither a key nor a \
-                       secret; set keys, keys_file, jwt.secret or jwt.keys_file";
+        let message = "nobody could connect: enabled is true, and neither a key nor a secret is \
+                       configured; set keys, keys_file, jwt.secret or jwt.keys_file";
         let overridden = self.endpoint.auth != AuthOverride::default();
         self.conflict(
             overridden,
@@ -412,8 +413,8 @@ impl Subject<'_> {
         if !asks || auth.has_token_keys() {
             return None;
         }
-        let message = "issuer and audience are about tokens, and there is nothing to verify them \
-                       with; set jwt.secret or jwt.keys_file";
+        let message = "issuer and audience apply to tokens, and no key to verify tokens is \
+                       configured; set jwt.secret or jwt.keys_file";
         let own = &self.endpoint.auth.jwt;
         let overridden = own.issuer.is_some() || own.audience.is_some();
         let paths = ["auth.jwt.issuer", "auth.jwt.audience", "auth.jwt.keys_file"];

@@ -8,10 +8,10 @@ use clap::Args;
 use super::reference::{explain, overview, reference_page};
 use super::schema::json_schema;
 
-/// What a command line that cannot be read ends with, as Clap has it.
+/// Clap's exit code for a command line that cannot be parsed.
 const EXIT_USAGE: u8 = 2;
 
-/// What of the configuration is asked for.
+/// The arguments of `corecast config`.
 #[derive(Debug, Args)]
 pub struct ConfigCommand {
     /// A key such as limits.message_bytes, or a section such as limits [default: list all keys]
@@ -28,7 +28,7 @@ pub struct ConfigCommand {
 }
 
 impl ConfigCommand {
-    /// Prints it.
+    /// Prints the requested text to standard output.
     pub(crate) fn run(&self) -> ExitCode {
         let text = match (&self.key, self.schema, self.page) {
             (_, true, _) => Ok(json_schema()),

@@ -1,4 +1,4 @@
-//! What a path does: the endpoints of a config.
+//! The endpoints of a config: paths, their kinds and options.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,12 +17,12 @@ use crate::engine::SlowPolicy;
 /// `endpoints.<name>`: one path and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// What it does with its connections, with the options of that kind.
+    /// The kind, with its options.
     pub kind: Kind,
-    /// Where it is: an exact path, one with a parameter (`/ws/{username}`), or all below one
-    /// (`/**`, `/chat/**`).
+    /// The path: exact, with a parameter (`/ws/{username}`), or everything below a prefix (`/**`,
+    /// `/chat/**`).
     pub path: String,
-    /// Whether it is there at all.
+    /// Whether the endpoint is served.
     pub enabled: bool,
     /// Instead of `origins`.
     pub origins: OriginsOverride,
@@ -40,7 +40,7 @@ pub struct EndpointConfig {
     pub rate: RateOverride,
 }
 
-/// What an endpoint does, with the options that this kind has.
+/// The kind of an endpoint with the options of that kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// See [`EndpointKind::Hub`].
@@ -65,33 +65,33 @@ with_defaults! {
 }
 
 with_defaults! {
-    /// Options of an endpoint whose users have names.
+    /// Options of a `named` endpoint.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NamedOptions {
         /// Whether a sender gets its own messages back.
         pub echo: bool = false,
-        /// Whether every message goes out as binary, whatever it came as.
+        /// Whether every message is sent as binary, even if it was received as text.
         pub binary_out: bool = false,
-        /// What happens to a client whose name is taken.
+        /// The treatment of a client whose name is already connected.
         pub on_duplicate: OnDuplicate = OnDuplicate::Refuse,
-        /// In place of the common `cors`.
+        /// Overrides of the common `cors`.
         pub cors: CorsOverride = CorsOverride::default(),
     }
 }
 
 with_defaults! {
-    /// Options of an endpoint whose clients wait for pushes.
+    /// Options of a `push` endpoint.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct PushOptions {
-        /// The exact path to which back ends push; `None` means nowhere.
+        /// The exact path of the push API; `None`: it is not served.
         pub push_path: Option<String> = Some("/api/push".to_owned()),
-        /// Whether a token that names no user stands for everybody; otherwise it is refused.
+        /// Whether a token without a user addresses everybody; otherwise it is refused.
         pub broadcast_fallback: bool = true,
-        /// The file that keeps delayed pushes over a restart; `None` means that they are lost.
+        /// The file that keeps delayed pushes across a restart; `None`: they are lost.
         pub journal: Option<PathBuf> = None,
-        /// Most delayed pushes that wait.
+        /// The largest number of pending delayed pushes.
         pub pending_max: usize = 100_000,
-        /// Most memory of those, bytes.
+        /// The largest total memory of pending delayed pushes, bytes.
         pub pending_bytes: usize = 64 * MIB,
         /// The longest delay.
         pub delay_max: Duration = Duration::from_secs(7 * 24 * 3_600),
@@ -99,7 +99,7 @@ with_defaults! {
 }
 
 with_defaults! {
-    /// Options of an endpoint with many rooms on one connection.
+    /// Options of a `pubsub` endpoint.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct PubSubOptions {
         /// Whether a sender gets its own messages back.
@@ -114,9 +114,9 @@ pub enum EndpointKind {
     Hub,
     /// The path's last segment is the user's name, and every message goes to everybody else.
     Named,
-    /// Clients wait for what back ends push to their token.
+    /// Clients wait for messages that back ends push to their token.
     Push,
-    /// One connection, many rooms, by JSON messages.
+    /// One connection subscribes to many rooms by JSON messages.
     PubSub,
     /// A relay for clients of Nostr.
     Nostr,
@@ -130,7 +130,7 @@ pub enum OnDuplicate {
     Refuse,
     /// The newcomer gets the name, and the older connection is closed (4001).
     Replace,
-    /// Both have it: one user on several devices, which get each other's messages.
+    /// Both keep the name: one user on several devices, which get each other's messages.
     Share,
 }
 
@@ -171,7 +171,7 @@ impl EndpointKind {
         named.map_or("", |(name, _)| name)
     }
 
-    /// Every kind with its name in a config. A new kind is a line here and its keys in the table.
+    /// Every kind with its name in a config.
     pub const ALL: &'static [(&'static str, EndpointKind)] = &[
         ("hub", EndpointKind::Hub),
         ("named", EndpointKind::Named),
@@ -181,7 +181,7 @@ impl EndpointKind {
     ];
 }
 
-/// The endpoints that exist without being written down.
+/// The endpoints that exist without being configured.
 pub(super) fn built_in_endpoints() -> BTreeMap<String, EndpointConfig> {
     let endpoint = |name: &str, kind, path| (name.to_owned(), EndpointConfig::new(kind, path));
     BTreeMap::from([
@@ -200,7 +200,7 @@ impl EndpointConfig {
         }
     }
 
-    /// The same, to change them.
+    /// The options of a push endpoint for changing, if it is one.
     pub fn push_mut(&mut self) -> Option<&mut PushOptions> {
         match &mut self.kind {
             Kind::Push(options) => Some(options),
@@ -208,7 +208,7 @@ impl EndpointConfig {
         }
     }
 
-    /// The options of an endpoint whose users have names, to change them, if it is one.
+    /// The options of a `named` endpoint for changing, if it is one.
     pub fn named_mut(&mut self) -> Option<&mut NamedOptions> {
         match &mut self.kind {
             Kind::Named(options) => Some(options),
@@ -240,7 +240,7 @@ impl EndpointConfig {
         };
         match kind {
             EndpointKind::Hub | EndpointKind::PubSub | EndpointKind::Push => common,
-            // As the relay that it replaces.
+            // The defaults of the relay that this kind replaces.
             EndpointKind::Named => EndpointConfig {
                 limits: EndpointLimits {
                     message_bytes: Some(10 * MIB),

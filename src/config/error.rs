@@ -1,29 +1,29 @@
-//! What can be wrong with a configuration: a list of problems, each with its place.
+//! The errors of a configuration: a list of problems, each with its place.
 
 use std::fmt;
 
-/// Everything that is wrong with a configuration, in the order of the sources.
+/// All problems of a configuration, in the order of the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where an operator finds it: `config.yaml:12:3 server.prot`, `environment PORT`,
+    /// The place as shown to the operator: `config.yaml:12:3 server.prot`, `environment PORT`,
     /// `--set server.port`.
     pub place: String,
-    /// What is wrong and what was probably meant.
+    /// The problem and, if known, what was probably meant.
     pub message: String,
 }
 
-/// Keys that do not go together.
+/// Keys whose values contradict each other.
 pub(super) struct Conflict {
     /// Their paths, the one to change first.
     pub(super) paths: Vec<String>,
-    /// What is wrong and what to do.
+    /// The problem and how to solve it.
     pub(super) message: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
 }
 
 impl fmt::Display for ConfigError {
-    /// One problem a line.
+    /// Writes one problem on each line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             if index > 0 {

@@ -1,4 +1,4 @@
-//! What the values of a codec look like, in words for people and as JSON Schema for editors.
+//! The form of a codec's values, in words for people and as JSON Schema for editors.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -22,9 +22,9 @@ pub(super) struct Form {
     pub(super) schema: Value,
 }
 
-/// A codec that can say what it reads.
+/// A codec that can describe the values that it reads.
 pub(super) trait Formed {
-    /// What it reads.
+    /// Describes the values that this codec reads.
     fn form(&self) -> Form;
 }
 
@@ -34,7 +34,7 @@ impl Form {
         Form { words, schema }
     }
 
-    /// This, or one of these values.
+    /// This form, or one of the given values.
     fn or(self, words: &str, values: &[Value]) -> Form {
         let schema = json!({"anyOf": [{"enum": values}, self.schema]});
         Form::new(format!("{}, or {words}", self.words), schema)
@@ -199,7 +199,7 @@ impl<C: Formed> Formed for Or<C> {
             word => json!(word),
         });
         let values: Vec<Value> = values.collect();
-        // `0s` is `0` with a unit, as everywhere.
+        // `0s` is left out, since it is `0` with a unit.
         let words: Vec<&str> = self
             .0
             .iter()

@@ -1,4 +1,4 @@
-//! Who may come in at an endpoint: the guards that `origins`, `auth` and its overrides become.
+//! The guards of endpoints, made from `origins`, `auth` and their overrides.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::model::Config;
 use crate::guard::{Files, Guard, GuardSettings, Origins};
 
 impl Config {
-    /// What holds for the clients of `endpoint`: its overrides, else the common settings.
+    /// The `auth` of `endpoint`: its overrides, else the common settings.
     pub fn auth_of(&self, endpoint: &EndpointConfig) -> AuthConfig {
         let (own, common) = (endpoint.auth.clone(), self.auth.clone());
         AuthConfig {
@@ -28,12 +28,12 @@ impl Config {
         }
     }
 
-    /// What clients of `endpoint` need.
+    /// The credentials that clients of `endpoint` need.
     pub fn need_of(&self, endpoint: &EndpointConfig) -> Need {
         self.auth_of(endpoint).need()
     }
 
-    /// What the guard of `endpoint` is made from.
+    /// The settings for the guard of `endpoint`.
     pub fn guard_of(&self, endpoint: &EndpointConfig) -> GuardSettings {
         let (own, common) = (&endpoint.origins, &self.origins);
         GuardSettings {
@@ -45,12 +45,11 @@ impl Config {
         }
     }
 
-    /// The guards of all endpoints that are enabled, by name. Those with the same settings have one
-    /// together.
+    /// The guards of all enabled endpoints, by name. Endpoints with the same settings share one.
     ///
     /// # Errors
     ///
-    /// Files that cannot be used, under the keys that name them.
+    /// Files that cannot be used, with the keys that name them as their places.
     pub fn guards(&self) -> Result<Vec<(&str, Arc<Guard>)>, ConfigError> {
         let mut made: Vec<(GuardSettings, Arc<Guard>)> = Vec::new();
         let mut guards = Vec::new();
@@ -76,7 +75,7 @@ impl Config {
                     made.push((settings, Arc::clone(&guard)));
                     guards.push((name.as_str(), guard));
                 }
-                // Endpoints with the common settings have the common problem.
+                // A problem of the common settings is reported once, not for each endpoint.
                 Err(problem) if problems.contains(&problem) => {}
                 Err(problem) => problems.push(problem),
             }
@@ -87,8 +86,8 @@ impl Config {
         }
     }
 
-    /// A file without keys where `enabled` says that there are some. Where it does not, the file
-    /// says that they have been revoked.
+    /// A problem if `enabled` is true and the key file is empty. With `auto` an empty file is
+    /// valid: it means that all keys have been revoked.
     fn empty_file(&self, name: &str, endpoint: &EndpointConfig, guard: &Guard) -> Option<Problem> {
         let auth = self.auth_of(endpoint);
         let files = Files {
@@ -107,8 +106,8 @@ impl Config {
         Some(Problem {
             place: self.key_of_file(name, endpoint, &path),
             message: format!(
-                "{}: holds no key, and enabled is true; write enabled: auto for a door that nobody \
-                 can open",
+                "{}: holds no key, and enabled is true; write enabled: auto if nobody shall be \
+                 able to connect",
                 path.display()
             ),
         })

@@ -1,5 +1,5 @@
-//! The tables of keys. Reading, printing, environment names, suggestions, what a reload may change,
-//! `config.yaml`, `docs/configuration.md` and the JSON Schema all come from them.
+//! The tables of keys. Reading, printing, environment names, suggestions, reloads, `config.yaml`,
+//! `docs/configuration.md` and the JSON Schema all depend on them.
 //!
 //! A key is a row here and a field of [`Config`] with the same path. Its default is the field's
 //! value in [`Config::default`].
@@ -36,7 +36,7 @@ use super::{Config, EndpointConfig};
 pub use self::row::Key;
 pub(super) use self::sections::{EXAMPLES, section_text};
 
-/// What the name of every environment variable of ours starts with.
+/// The prefix of the names of our environment variables.
 pub const ENVIRONMENT_PREFIX: &str = "CORECAST_";
 
 /// The rows of all keys except those of endpoints, in the order of `config.yaml`.
@@ -76,16 +76,16 @@ pub static ENDPOINT_KEYS: LazyLock<Vec<&'static Key<EndpointConfig>>> = LazyLock
     groups.into_iter().flatten().collect()
 });
 
-/// Plain names that set a key of an endpoint too.
+/// Names without prefix that set a key of an endpoint.
 pub static PLAIN_ENDPOINT_ENVIRONMENT: &[(&str, &str)] = &[
-    // The relay that it comes from had one limit.
+    // The earlier relay had a single limit.
     ("MAX_MESSAGE_SIZE", "endpoints.named.limits.message_bytes"),
     ("WS_PATH", "endpoints.push.path"),
     ("PUSH_PATH", "endpoints.push.push_path"),
 ];
 
-/// Keys at the top of the file of an earlier relay, and what they are here. One that is empty
-/// counts as one that is not there.
+/// Top-level keys in the file of an earlier relay, and the paths that they set here. An empty one
+/// counts as missing.
 pub static FLAT_KEYS: &[(&str, &str)] = &[
     ("port", "server.port"),
     ("api_key", "api.keys"),
@@ -93,7 +93,7 @@ pub static FLAT_KEYS: &[(&str, &str)] = &[
     ("push_path", "endpoints.push.push_path"),
 ];
 
-/// What a path names.
+/// The meaning of a path.
 pub(super) enum Found {
     /// A key of the whole config.
     Key(&'static Key<Config>),
@@ -138,10 +138,10 @@ pub(super) fn is_secret(path: &str) -> bool {
     }
 }
 
-/// The path of the key that an environment variable sets, if one does.
+/// The path of the key that an environment variable sets, if there is one.
 ///
-/// `deflate.enabled` of one endpoint is written as `enabled` of another whose name ends in
-/// `_deflate`: the one that is there is meant, by `is_there`, and else the one with the longer key.
+/// `deflate.enabled` of one endpoint has the same variable as `enabled` of another whose name ends
+/// in `_deflate`. The endpoint that exists is meant (`is_there`), or else the longer key.
 pub(super) fn path_of_environment(
     variable: &str,
     is_there: impl Fn(&str) -> bool,
@@ -171,7 +171,8 @@ fn upper(path: &str) -> String {
     path.replace('.', "_").to_ascii_uppercase()
 }
 
-/// Lower-case letters, digits and `_`, a letter first: what also fits an environment name.
+/// Whether a name has lower-case letters, digits and `_` only, a letter first, so that it fits the
+/// name of a variable.
 pub(super) fn is_endpoint_name(name: &str) -> bool {
     const BYTES_MAX: usize = 32;
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -180,7 +181,7 @@ pub(super) fn is_endpoint_name(name: &str) -> bool {
         && name.chars().all(letters)
 }
 
-/// Every path that somebody could have meant: keys and sections, with those of these endpoints.
+/// Every path that can be suggested: keys and sections, including those of these endpoints.
 pub(super) fn all_paths<'a>(endpoints: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut paths: Vec<String> = Vec::from(["endpoints".to_owned()]);
     let mut add = |path: String| {
@@ -202,14 +203,14 @@ pub(super) fn all_paths<'a>(endpoints: impl Iterator<Item = &'a str>) -> Vec<Str
     paths
 }
 
-/// Names in our prefix that are no keys. Cargo hands what the build script found out to the
+/// Names with our prefix that do not name a key: Cargo passes the build script's variables to the
 /// programs that it runs.
 static NOT_KEYS: LazyLock<[String; 2]> =
     LazyLock::new(|| ["COMMIT", "BUILD_DATE"].map(|name| format!("{ENVIRONMENT_PREFIX}{name}")));
 
-/// Whether a variable in our prefix is somebody else's.
+/// Whether a variable with our prefix belongs to another program.
 ///
-/// Kubernetes puts variables into every pod for every service: one that is called `corecast` makes
+/// Kubernetes sets variables in every pod for every service: for a service named `corecast` it sets
 /// `CORECAST_SERVICE_HOST`, `CORECAST_PORT=tcp://10.0.0.1:8443`, `CORECAST_PORT_8443_TCP_ADDR`.
 pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
     let is_link = value.starts_with("tcp://") || value.starts_with("udp://");
@@ -223,8 +224,9 @@ pub(super) fn is_foreign(variable: &str, value: &str) -> bool {
 }
 
 impl Config {
-    /// The config as YAML that loads to the same config. Secrets are hidden. What an endpoint does
-    /// not override is left out if its kind does not either, and so is what is for another kind.
+    /// The config as YAML that loads to the same config. Secrets are hidden. Keys of an endpoint
+    /// that have neither an override nor a default of its kind are left out, and so are options
+    /// of other kinds.
     pub fn to_yaml(&self) -> String {
         let mut root = Mapping::new();
         for key in KEYS.iter() {
@@ -262,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_is_found_and_has_a_name_of_its_own_in_the_environment() {
+    fn every_path_is_found_and_has_its_own_variable() {
         let mut names = Vec::new();
         let keys = KEYS.iter().map(|key| key.path.to_owned());
         let endpoint_keys = ENDPOINT_KEYS
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_can_be_read_twice_is_about_the_endpoint_that_is_there() {
+    fn an_ambiguous_variable_means_the_endpoint_that_exists() {
         for (variable, there, path) in [
             ("A_DEFLATE_ENABLED", "a", "a.deflate.enabled"),
             ("A_DEFLATE_ENABLED", "a_deflate", "a_deflate.enabled"),

@@ -1,4 +1,4 @@
-//! Listeners and trusted proxies as an operator writes them.
+//! The notation of listeners and trusted proxies.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,27 +14,28 @@ pub enum Listener {
     Tcp {
         /// Address and port.
         address: SocketAddr,
-        /// Whether its clients speak TLS, and nothing else.
+        /// Whether the listener accepts TLS only; otherwise it accepts no TLS.
         tls: bool,
     },
     /// `unix:/run/corecast.sock`: without TLS.
     Unix(PathBuf),
-    /// `systemd`: what the service manager passes, in place of `server.host` and `server.port`.
+    /// `systemd`: the sockets that the service manager passes, in place of `server.host` and
+    /// `server.port`.
     Systemd,
 }
 
-/// An item of `server.listen` that is none of the forms.
+/// Why an item of `server.listen` cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerError {
-    /// Neither an URL nor a Unix socket nor `systemd`.
+    /// Neither a URL nor a Unix socket nor `systemd`.
     #[error(
-        "is no listener; write http://ADDRESS:PORT, https://ADDRESS:PORT, unix:/PATH or systemd"
+        "is not a listener; write http://ADDRESS:PORT, https://ADDRESS:PORT, unix:/PATH or systemd"
     )]
     NoListener,
-    /// A name, or a port that is missing.
+    /// A host name in place of an IP address, or a missing port.
     #[error("needs an IP address and a port, as in http://0.0.0.0:8080 or http://[::]:8080")]
     NoAddress,
-    /// A path that is relative, or none.
+    /// A relative or missing path.
     #[error("needs an absolute path, as in unix:/run/corecast.sock")]
     NoPath,
 }
@@ -78,12 +79,13 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Who is believed when it names its client: an item of `server.trusted_proxies`.
+/// A peer whose statement about its client's address is trusted: an item of
+/// `server.trusted_proxies`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrustedProxy {
     /// Proxies in this network.
     Network(Network),
-    /// `unix`: whoever connects to a Unix socket.
+    /// `unix`: every peer at a Unix socket.
     Unix,
 }
 
@@ -98,7 +100,7 @@ impl FromStr for TrustedProxy {
     }
 }
 
-/// An item of `server.trusted_proxies` that is no network.
+/// Why an item of `server.trusted_proxies` cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} (or unix)")]
 pub struct TrustedProxyError(#[from] NetworkError);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listener_is_refused_with_the_reason() {
+    fn an_invalid_listener_is_refused_with_the_reason() {
         for (text, error) in [
             ("", ListenerError::NoListener),
             ("8080", ListenerError::NoListener),

@@ -1,8 +1,8 @@
 //! From texts to a checked [`Config`]: defaults, then the file, the environment, the flags.
 //!
 //! Every source becomes assignments of values to paths, applied in order of precedence, so a later
-//! one wins. A bad value is a problem even where a later source overrides it. Who set a key last is
-//! kept, so that a conflict between keys is reported where an operator can change it.
+//! one wins. A bad value is a problem even if a later source overrides it. The source that set a
+//! key last is kept, so that a conflict between keys is reported where an operator can change it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,28 +22,28 @@ use crate::suggest;
 /// A config file that was read.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigFile<'a> {
-    /// What to call it in messages, as the operator wrote it.
+    /// Its name in messages, as the operator wrote it.
     pub name: &'a str,
-    /// What is in it: YAML, and so also JSON.
+    /// Its content: YAML, and therefore also JSON.
     pub text: &'a str,
 }
 
 /// A value from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagValue {
-    /// What to call it in messages: `--set server.port`, `--port`.
+    /// Its name in messages: `--set server.port`, `--port`.
     pub flag: String,
     /// The path of the key.
     pub path: String,
-    /// The value: a YAML scalar or list, or a list with commas.
+    /// The value: a YAML scalar or list, or a comma-separated list.
     pub value: String,
 }
 
-/// Puts a config together: defaults, overridden by the file, by the environment, by the flags.
+/// Builds a config: defaults, overridden by the file, then the environment, then the flags.
 ///
-/// In the environment the specific name of a key beats its plain one, and an empty variable counts
-/// as one that is not set, but that of a secret is a problem: what was to be there is missing.
-/// Variables that do not concern us are ignored. Of two flags for one key the later wins.
+/// In the environment the specific name of a key beats its plain one. An empty variable counts as
+/// unset, except that of a secret, which is a problem: the secret was probably forgotten. Variables
+/// of other programs are ignored. If two flags set one key, the later one wins.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ pub fn load(
 /// Where a value came from.
 #[derive(Debug, Clone)]
 enum Origin {
-    /// The way down the file: positions among the entries of each mapping.
+    /// The path down the file: positions among the entries of each mapping.
     File(Vec<usize>),
     /// The variable.
     Environment(String),
@@ -97,11 +97,11 @@ struct Loader<'a> {
     file: Option<ConfigFile<'a>>,
     config: Config,
     last_set_by: BTreeMap<String, Origin>,
-    /// Endpoints to which environment or flags give a kind.
+    /// Endpoints whose kind is set by the environment or flags.
     added: BTreeSet<String>,
-    /// Options of endpoints, by path: they are set when the kind is known.
+    /// Options of endpoints, by path: they are applied when the kind is known.
     options: BTreeMap<String, Given>,
-    /// Paths that have a value that could not be read, so that nothing can be said about conflicts.
+    /// Paths whose value could not be read; conflicts that involve them are not reported.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
 }
@@ -115,7 +115,7 @@ impl Loader<'_> {
             Ok(Tree::Leaf(value)) => self.problems.push(Problem {
                 place: file.name.to_owned(),
                 message: format!(
-                    "{} is no config; write keys, such as server:",
+                    "{} is not a configuration; write keys, such as server:",
                     describe(&value)
                 ),
             }),
@@ -151,7 +151,7 @@ impl Loader<'_> {
         if let Some(name) = path.strip_prefix("endpoints.")
             && keys::is_endpoint_name(name)
         {
-            // It is there, be it empty.
+            // The endpoint exists even if its section is empty.
             self.endpoint(name.to_owned());
             self.last_set_by
                 .insert(path.to_owned(), Origin::File(steps.clone()));
@@ -178,7 +178,7 @@ impl Loader<'_> {
         }
     }
 
-    /// A key of an earlier relay's file, for the key at `path`.
+    /// Applies a key of an earlier relay's file to the key at `path`.
     fn take_flat(&mut self, path: &str, steps: &[usize], node: &Tree) {
         let value = match node {
             Tree::Leaf(Value::String(text)) if text.is_empty() => return,
@@ -191,7 +191,7 @@ impl Loader<'_> {
 
     fn take_value(&mut self, path: &str, steps: &[usize], value: &Value) {
         match self.last_set_by.get(path) {
-            // By a key of an earlier relay and by ours.
+            // Set twice: by a key of an earlier relay and by ours.
             Some(_) => {
                 self.complain_at_key(steps, path, "is written twice; remove one".to_owned());
             }
@@ -228,7 +228,7 @@ impl Loader<'_> {
             }
             let also = keys::PLAIN_ENDPOINT_ENVIRONMENT.iter();
             for (_, path) in also.filter(|(plain, _)| plain == name) {
-                // What cannot be read is said once.
+                // An unreadable value is reported once.
                 if !key.is_some_and(|key| self.unreadable.contains(key)) {
                     self.assign(path, &value, origin.clone());
                 }
@@ -255,13 +255,14 @@ impl Loader<'_> {
         keys::path_of_environment(variable, is_there)
     }
 
-    /// A secret that is set to nothing, such as by a variable that was to be filled in and was not.
-    /// It is no statement that there is none. Returns whether this is one.
+    /// Reports a secret that is set to an empty text, as by a variable that was never filled in.
+    /// It does not mean that no secret is wanted: that would open the relay. Returns whether it
+    /// is such a secret.
     fn complain_of_nothing(&mut self, path: &str, text: &str, origin: &Origin) -> bool {
         let is_missing = text.trim().is_empty() && keys::is_secret(path);
         if is_missing {
             let message =
-                "a secret is set to nothing; write null if there is none, or leave it out";
+                "a secret is set to an empty text; write null for no secret, or leave it out";
             self.complain(origin, path, message.to_owned());
             self.unreadable.insert(path.to_owned());
         }
@@ -285,8 +286,8 @@ impl Loader<'_> {
         self.last_set_by.insert(path.to_owned(), origin);
     }
 
-    /// Reads an option, which is set when all sources have been read: only then the kind of the
-    /// endpoint is known, whatever the order of the keys.
+    /// Reads an option. It is applied after all sources have been read: the kind of the endpoint
+    /// may come after its options.
     fn take_option(
         &mut self,
         path: &str,
@@ -307,8 +308,8 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Gives the endpoints the options that are set. One of another kind is a problem, unless it
-    /// says what holds without it: files that list every key with its default are accepted.
+    /// Applies the options to their endpoints. An option of another kind is a problem, unless it
+    /// has its default: files that list every key with its default are accepted.
     fn set_options(&mut self) {
         for (path, given) in std::mem::take(&mut self.options) {
             let Some(endpoint) = self.config.endpoints.get_mut(&given.endpoint) else {
@@ -316,7 +317,7 @@ impl Loader<'_> {
             };
             let kind = endpoint.kind.which();
             if given.key.is_of(kind) {
-                // It was read before.
+                // The same value has been read without an error before.
                 let _ = given.key.read(endpoint, &given.value);
                 continue;
             }
@@ -332,13 +333,13 @@ impl Loader<'_> {
         }
     }
 
-    /// The endpoint of this name; a new one is a draft, and checked at the end.
+    /// The endpoint of this name; a new one is a draft that is checked at the end.
     fn endpoint(&mut self, name: String) -> &mut EndpointConfig {
         let draft = || EndpointConfig::new(EndpointKind::Hub, "");
         self.config.endpoints.entry(name).or_insert_with(draft)
     }
 
-    /// What nobody has set of an endpoint is its kind's default, in whatever order its keys came.
+    /// Gives every key of an endpoint that no source has set the default of the endpoint's kind.
     fn take_kinds(&mut self) {
         let mut endpoints = std::mem::take(&mut self.config.endpoints);
         for (name, endpoint) in &mut endpoints {
@@ -354,8 +355,8 @@ impl Loader<'_> {
         self.config.endpoints = endpoints;
     }
 
-    /// The defaults of an endpoint's kind, less those that have to yield: what is set for everybody
-    /// holds for it too, and a default must not be what does not go together with it.
+    /// The defaults of an endpoint's kind, without those that would override a common setting that
+    /// the operator has set, or contradict it.
     fn defaults_of(&self, name: &str, endpoint: &EndpointConfig) -> EndpointConfig {
         let mut defaults = EndpointConfig::new(endpoint.kind.which(), &endpoint.path);
         let mut tried = endpoint.clone();
@@ -373,7 +374,7 @@ impl Loader<'_> {
         defaults
     }
 
-    /// The same of what is below `nostr`; `endpoint` has no defaults of its kind yet.
+    /// The defaults below `nostr`; `endpoint` has no defaults of its kind yet.
     fn nostr_defaults_of(
         &self,
         name: &str,
@@ -422,7 +423,7 @@ impl Loader<'_> {
         }
     }
 
-    /// An endpoint that is not built in has to say what it is and where.
+    /// Checks that every endpoint that is not built in has a kind and a path.
     fn check_new_endpoints(&mut self) {
         let built_in = super::endpoint::built_in_endpoints();
         let names: Vec<String> = self.config.endpoints.keys().cloned().collect();
@@ -433,7 +434,7 @@ impl Loader<'_> {
                 .into_iter()
                 .filter(|key| !is_set(key))
                 .collect();
-            // In the order of paths the section itself comes before what is in it.
+            // In the order of paths a section comes before its keys.
             let in_section =
                 |path: &str| path == section || path.starts_with(&format!("{section}."));
             let first = self.last_set_by.iter().find(|(path, _)| in_section(path));
@@ -449,7 +450,7 @@ impl Loader<'_> {
                 self.complain(&origin, &path, message);
             }
         }
-        // A path that is missing or unreadable is no path to compare with others.
+        // A missing or unreadable path must not be compared with others.
         self.config
             .endpoints
             .retain(|_, endpoint| !endpoint.path.is_empty());
@@ -486,7 +487,7 @@ impl Loader<'_> {
         }
     }
 
-    /// The endpoints whose keys are candidates: those that exist and the one that is named.
+    /// The endpoints whose keys can be suggested: those that exist and the one in `path`.
     fn endpoint_names(&self, path: &str) -> BTreeSet<String> {
         let named = path
             .strip_prefix("endpoints.")
@@ -511,14 +512,14 @@ impl Loader<'_> {
         self.problems.push(Problem { place, message });
     }
 
-    /// `config.yaml:12:3 server.prot`. The first problems have line and column; to find one means
-    /// to read the file again, and who has so many is helped by the first ones.
+    /// `config.yaml:12:3 server.prot`. Only the first problems have a line and a column, since each
+    /// means reading the file again.
     fn file_place(&self, steps: &[usize], part: Part, path: &str) -> String {
         const LOCATED_MAX: usize = 100;
         let Some(file) = self.file else {
             return path.to_owned();
         };
-        // A path has as many parts as the file nests, and its parts are the operator's text.
+        // The parts of a path are the operator's text and may hold control characters.
         let path = path.replace(char::is_control, "�");
         let at = (self.problems.len() < LOCATED_MAX).then(|| tree::locate(file.text, steps, part));
         match at.flatten() {
@@ -528,17 +529,17 @@ impl Loader<'_> {
     }
 }
 
-/// Whether an option has its default: that of the first kind that has it.
+/// Whether an option has its default, which is that of the first kind that has the option.
 fn is_default(given: &Given) -> bool {
     let kind = given.key.kinds.first().copied();
     let default = EndpointConfig::new(kind.unwrap_or(EndpointKind::Hub), "");
     let mut tried = default.clone();
     given.key.read(&mut tried, &given.value).is_ok() && tried == default
-        // As earlier versions print it for every endpoint.
+        // Earlier versions print it for every endpoint.
         || given.key.path == "push_path" && given.value.is_null()
 }
 
-/// What is wrong with an option at an endpoint of another kind.
+/// The error for an option at an endpoint of another kind.
 fn foreign_option(given: &Given, kind: EndpointKind) -> String {
     let names: Vec<&str> = given.key.kinds.iter().map(|kind| kind.name()).collect();
     let Given { endpoint, key, .. } = given;
@@ -559,7 +560,7 @@ fn foreign_option(given: &Given, kind: EndpointKind) -> String {
     message
 }
 
-/// The endpoints to which these variables or flags give a kind.
+/// The endpoints whose kind is set by these variables or flags.
 fn added_endpoints(variables: &[(String, String)], flags: &[FlagValue]) -> BTreeSet<String> {
     let flags = flags.iter().filter_map(|flag| {
         let name = flag.path.strip_prefix("endpoints.")?;
@@ -572,14 +573,14 @@ fn added_endpoints(variables: &[(String, String)], flags: &[FlagValue]) -> BTree
     variables.chain(flags).collect()
 }
 
-/// The key of an earlier relay, which had one: whatever is in it, a comma too, is a part of it.
+/// The key of an earlier relay, which had a single one: a comma is part of the key.
 fn one_key(text: &str) -> Value {
     Value::Sequence(vec![Value::from(text)])
 }
 
-/// A value from the environment or the command line: a YAML list, null, or a text that the key's
-/// codec makes sense of, without the quotes of a YAML string. `#` begins no comment there: it may
-/// be in a secret.
+/// A value from the environment or the command line: a YAML list, null, or a text for the key's
+/// codec, without the quotes of a YAML string. `#` does not begin a comment, since a secret may
+/// contain it.
 fn value_of_text(text: &str) -> Value {
     let text = text.trim();
     let is_quoted = text.starts_with(['"', '\'']);

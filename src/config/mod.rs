@@ -1,16 +1,16 @@
 //! File, environment and flags become one checked [`Config`].
 //!
 //! The binary calls [`cli`]; an embedder builds a [`Config`] in code (`Config::default()` and
-//! struct update) or calls [`load()`] with texts of its own. What holds here:
+//! struct update) or calls [`load()`] with texts of its own. The rules of this module:
 //!
 //! - The path of a field is the path of its key: `config.limits.message_bytes` is
 //!   `limits.message_bytes` in the file, `CORECAST_LIMITS_MESSAGE_BYTES` in the environment and
 //!   `--set limits.message_bytes=…` on the command line.
 //! - One row of a table ([`keys`]) describes a key; reading, printing, environment names,
 //!   suggestions, `config.yaml`, `docs/configuration.md`, the JSON Schema and what a reload changes
-//!   all come from it. Sections that the engine has too are the engine's own types.
+//!   all come from it. Sections that the engine also has are the engine's own types.
 //! - Values are parsed, not merely validated: durations are [`Duration`]s, sizes are bytes, "no
-//!   limit" is `None`. Of durations that can be off, as the engine has them, zero means off.
+//!   limit" is `None`. For durations that can be off, zero means off, as in the engine.
 //! - Loading is a pure function of the texts that it is given, and reports every problem at once.
 //!
 //! [`Duration`]: std::time::Duration
@@ -78,10 +78,10 @@ pub use self::sections::{
 pub use crate::engine::{Network, NetworkError, Networks, RatePolicy, SlowPolicy};
 pub use crate::guard::{ApiKey, ApiKeyError, CloseRevoked, Origin, OriginError, Origins};
 
-/// The command line: raw arguments first, then what they mean together with file and environment.
+/// The command line: parses the arguments, then loads the config with file and environment.
 ///
-/// `main` calls [`start`](cli::start) and gets a checked config or the exit code of a process that
-/// is done.
+/// `main` calls [`start`](cli::start) and gets a checked config, or the exit code if the process
+/// has nothing more to do.
 pub mod cli {
     pub use crate::cli::{Arguments, Command, DEFAULT_FILE, EXIT_CONFIG, Loaded, Started, start};
 }

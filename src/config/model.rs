@@ -1,4 +1,4 @@
-//! All sections together: the [`Config`].
+//! The [`Config`]: all sections together.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,39 +25,39 @@ with_defaults! {
         pub server: ServerConfig = ServerConfig::default(),
         /// Threads and socket buffers.
         pub engine: EngineConfig = EngineConfig::default(),
-        /// What the paths do, by name. The built-in ones are always here, enabled or not.
+        /// The endpoints by name. The built-in ones are always present, enabled or not.
         pub endpoints: BTreeMap<String, EndpointConfig> = built_in_endpoints(),
-        /// Whose connections are taken.
+        /// Networks that may connect.
         pub networks: Networks = Networks::default(),
         /// Pages that may connect.
         pub origins: Origins = Origins::default(),
-        /// Keys and tokens that let a client in.
+        /// Credentials that clients need.
         pub auth: AuthConfig = AuthConfig::default(),
         /// Bounds on what clients can make the relay hold.
         pub limits: LimitsConfig = LimitsConfig::default(),
-        /// What happens to a client that does not read as fast as it is sent to.
+        /// Bounds and policy for clients that read more slowly than messages arrive.
         pub slow_client: SlowClientConfig = SlowClientConfig::default(),
         /// How much a client may send.
         pub rate: RateConfig = RateConfig::default(),
-        /// Pings, and when a silent client is given up.
+        /// Pings, and when a silent client is closed.
         pub keepalive: Keepalive = Keepalive::default(),
         /// Compression of messages.
         pub deflate: Deflate = Deflate::default(),
         /// Deadlines of a connection's phases.
         pub timeouts: Timeouts = Timeouts::default(),
-        /// The end of the process.
+        /// Shutdown of the process.
         pub shutdown: Shutdown = Shutdown::default(),
         /// The admin listener.
         pub metrics: MetricsConfig = MetricsConfig::default(),
         /// The dashboard.
         pub admin: AdminConfig = AdminConfig::default(),
-        /// What `/health` tells.
+        /// Contents of `/health`.
         pub health: HealthConfig = HealthConfig::default(),
         /// Which web pages may read answers.
         pub cors: CorsConfig = CorsConfig::default(),
         /// The HTTP API for back ends.
         pub api: ApiConfig = ApiConfig::default(),
-        /// Pages to try the relay with.
+        /// The demo pages.
         pub pages: PagesConfig = PagesConfig::default(),
         /// The log.
         pub logging: LoggingConfig = LoggingConfig::default(),
@@ -70,18 +70,18 @@ impl Config {
         self.metrics.host.unwrap_or(self.server.host)
     }
 
-    /// Whether only a key or a token lets a client in at `endpoint`.
+    /// Whether clients of `endpoint` need a key or a token.
     pub fn needs_auth(&self, endpoint: &EndpointConfig) -> bool {
         self.need_of(endpoint) == Need::Credentials
     }
 
-    /// Whether `/health` lists the users of `endpoint`: to whoever may come in there.
+    /// Whether `/health` of the main listener lists the users of `endpoint`.
     pub fn tells_users_of(&self, endpoint: &EndpointConfig) -> bool {
         self.health.users.unwrap_or(!self.needs_auth(endpoint))
     }
 
-    /// The same for `/health` of the admin listener, which takes whom `networks` and
-    /// `server.tls.client_ca_file` keep out elsewhere.
+    /// Whether `/health` of the admin listener lists the users of `endpoint`. The admin listener
+    /// also answers clients that `networks` or `server.tls.client_ca_file` exclude elsewhere.
     pub fn tells_admins_users_of(&self, endpoint: &EndpointConfig) -> bool {
         let is_open_to_all =
             self.networks == Networks::default() && self.server.tls.client_ca_file.is_none();

@@ -1,4 +1,4 @@
-//! `endpoints.<name>.nostr`: what a relay for Nostr does.
+//! `endpoints.<name>.nostr`: the settings of a relay for Nostr.
 
 mod check;
 mod values;
@@ -20,33 +20,33 @@ pub(super) use self::values::{
 };
 
 with_defaults! {
-    /// `endpoints.<name>.nostr`; endpoints of other kinds have no use for it.
+    /// `endpoints.<name>.nostr`; only endpoints of this kind have it.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NostrConfig {
         /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
         /// cannot prove that they have a key (NIP-42).
         pub urls: Vec<RelayUrl> = Vec::new(),
-        /// Events that are kept in memory; of more the oldest go first.
+        /// Events that are kept in memory; if there are more, the oldest are dropped first.
         pub memory_events: usize = 100_000,
-        /// What the relay says about itself.
+        /// The relay's description of itself.
         pub info: NostrInfoConfig = NostrInfoConfig::default(),
-        /// Who has to prove that it has a key.
+        /// Actions that need proof of a key.
         pub auth: NostrAuthConfig = NostrAuthConfig::default(),
-        /// The events that are taken.
+        /// The events that are accepted.
         pub events: NostrEventsConfig = NostrEventsConfig::default(),
-        /// What clients may ask for.
+        /// Bounds on queries.
         pub queries: NostrQueriesConfig = NostrQueriesConfig::default(),
         /// Threads that answer queries; `None` leaves it to the relay.
         pub readers: Option<usize> = None,
     }
 }
 
-/// `nostr.info`: what the relay says about itself (NIP-11). `None` is left out.
+/// `nostr.info`: the relay's description of itself (NIP-11). `None` is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NostrInfoConfig {
-    /// Its name.
+    /// The relay's name.
     pub name: Option<String>,
-    /// What it is for, in paragraphs.
+    /// The relay's purpose, in paragraphs.
     pub description: Option<String>,
     /// The URL of a small picture.
     pub icon: Option<String>,
@@ -56,25 +56,25 @@ pub struct NostrInfoConfig {
     pub pubkey: Option<String>,
     /// `nostr.info.self`: the relay's own public key, 64 lower-case hexadecimal digits.
     pub self_key: Option<String>,
-    /// How else the operator can be reached.
+    /// Another way to reach the operator.
     pub contact: Option<String>,
     /// The URL of the terms of service.
     pub terms_of_service: Option<String>,
-    /// The URL at which one pays.
+    /// The URL of the page for payments.
     pub payments_url: Option<String>,
 }
 
 with_defaults! {
-    /// `nostr.auth`: who has to prove that it has a key (NIP-42).
+    /// `nostr.auth`: actions that need proof of a key (NIP-42).
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NostrAuthConfig {
         /// When a client gets its challenge.
         pub challenge: NostrChallenge = NostrChallenge::Demand,
         /// Whether queries need a key.
         pub read: bool = false,
-        /// Whether events are taken only from clients with a key.
+        /// Whether events are accepted only from clients that have proven a key.
         pub write: bool = false,
-        /// Kinds whose events go only to those whom they name.
+        /// Kinds whose events go only to the keys that they name.
         pub private_kinds: Vec<u16> = vec![4, 1_059, 21_059],
         /// Keys that one connection can prove.
         pub keys: usize = 16,
@@ -84,7 +84,7 @@ with_defaults! {
 /// `nostr.auth.challenge`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NostrChallenge {
-    /// When it needs a key for what it asks.
+    /// When it asks for something that needs a key.
     #[default]
     Demand,
     /// When it connects.
@@ -92,28 +92,28 @@ pub enum NostrChallenge {
 }
 
 with_defaults! {
-    /// `nostr.events`: the events that are taken.
+    /// `nostr.events`: the events that are accepted.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NostrEventsConfig {
         /// Largest event, bytes of JSON; at most the endpoint's `limits.message_bytes`.
         pub bytes: usize = 256 * KIB,
         /// Most tags.
         pub tags: usize = 5_000,
-        /// Most characters of the content; `None` means no bound of its own.
+        /// Most characters of the content; `None` means no separate bound.
         pub content_chars: Option<usize> = None,
-        /// How far ahead of the relay's clock `created_at` may be; whole seconds count.
+        /// How far `created_at` may be ahead of the relay's clock, in whole seconds.
         pub future: Duration = Duration::from_secs(15 * 60),
         /// How long ago `created_at` may be; `None` means any time.
         pub past: Option<Duration> = None,
         /// Leading zero bits that an id must have (NIP-13).
         pub pow: u8 = 0,
-        /// The kinds that are taken; `None` means all.
+        /// The kinds that are accepted; `None` means all.
         pub kinds: Option<Vec<u16>> = None,
     }
 }
 
 with_defaults! {
-    /// `nostr.queries`: what clients may ask for.
+    /// `nostr.queries`: bounds on queries.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NostrQueriesConfig {
         /// Filters of one REQ.
@@ -122,16 +122,16 @@ with_defaults! {
         pub subscriptions: usize = 200,
         /// Items of all lists of one REQ together.
         pub values: usize = 10_000,
-        /// Most stored events that a filter gets, whatever it asks for.
+        /// Most stored events that a filter gets, even if it asks for more.
         pub limit: usize = 5_000,
-        /// Stored events of a filter that does not say how many; at most `limit`.
+        /// Stored events for a filter without a limit; at most `limit`.
         pub limit_default: usize = 500,
-        /// Rows that a COUNT reads; what is beyond makes it approximate.
+        /// Events that a COUNT reads. If there are more, its answer is approximate.
         pub count: usize = 1_000_000,
     }
 }
 
-/// A URL by which clients know the relay, as it is written: `ws://` or `wss://`, a host, perhaps a
+/// A URL by which clients know the relay, as configured: `ws://` or `wss://`, a host, optionally a
 /// port and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl(String);
@@ -139,13 +139,15 @@ pub struct RelayUrl(String);
 /// Why a text is not the URL of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayUrlError {
-    /// Its scheme is that of pages.
-    #[error("is for pages; clients of a relay use wss:// for https:// and ws:// for http://")]
+    /// The scheme is `http` or `https`.
+    #[error(
+        "is the URL of a page; write wss:// in place of https://, and ws:// in place of http://"
+    )]
     Scheme,
-    /// It has a query or a fragment, or an empty one.
+    /// It has a query or a fragment, even if that is empty.
     #[error("has a query or a fragment; the URL of a relay has neither")]
     Query,
-    /// It is something else, or too long.
+    /// It is anything else, or too long.
     #[error(
         "is not the URL of a relay; write wss://relay.example.com or \
          wss://relay.example.com:8443/nostr"
@@ -187,7 +189,7 @@ impl FromStr for RelayUrl {
             return Err(RelayUrlError::Query);
         }
         let authority = rest.split('/').next().unwrap_or_default();
-        // What is before the path is an origin: a host and perhaps a port, and no user.
+        // The part before the path must be an origin: a host, optionally a port, without a user.
         match format!("{scheme}://{authority}").parse() {
             Ok(Origin::Exact(_)) => Ok(RelayUrl(text.to_owned())),
             _ => Err(RelayUrlError::Form),
@@ -200,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_of_a_relay_has_a_scheme_and_a_host_and_ends_with_its_path() {
+    fn a_relay_url_has_a_scheme_a_host_and_optionally_a_path() {
         for good in [
             "wss://relay.example.com",
             "WS://Relay.Example.com:8443/",

@@ -1,4 +1,4 @@
-//! What an endpoint may have instead of the common settings.
+//! Settings that an endpoint can override.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::sections::{CorsConfig, LimitsConfig, RateConfig};
 use crate::engine::{Deflate, Keepalive, RatePolicy, SlowClient, SlowPolicy};
 use crate::guard::{ApiKey, Origin, Secret};
 
-/// A setting of one endpoint; `None` (null or absent in the file) means as for everybody.
+/// A setting of one endpoint; `None` (null or absent in the file) means the common setting.
 pub type Override<T> = Option<T>;
 
-/// Settings of one endpoint in place of a common section, and what holds if they are applied.
+/// Settings of one endpoint in place of a common section, and a function that applies them.
 macro_rules! overrides {
     ($(
         $(#[$of_struct:meta])*
@@ -25,7 +25,7 @@ macro_rules! overrides {
         }
 
         impl $name {
-            /// The common settings, with these in their place.
+            /// The common settings with these overrides applied.
             pub fn over(&self, common: &$common) -> $common {
                 let mut settings = Clone::clone(common);
                 $(if let Some(own) = &self.$field {
@@ -40,11 +40,11 @@ macro_rules! overrides {
 overrides! {
     /// `endpoints.<name>.cors`; see [`CorsConfig`]. `Some(None)` means off.
     pub struct CorsOverride of CorsConfig {
-        /// Pages of which origin may read the answers.
+        /// The origin whose pages may read the answers.
         pub origin: Option<String>,
-        /// The methods that they may use.
+        /// The methods that these pages may use.
         pub methods: String,
-        /// The headers that they may send.
+        /// The headers that these pages may send.
         pub headers: String,
     }
 
@@ -58,11 +58,11 @@ overrides! {
 
     /// `endpoints.<name>.slow_client`; see [`SlowClient`].
     pub struct SlowClientOverride of SlowClient {
-        /// What happens at a bound.
+        /// The action when a bound is reached.
         pub policy: SlowPolicy,
-        /// Most that waits for one client, bytes.
+        /// Most bytes that wait for one client.
         pub outbox_bytes: usize,
-        /// Longest that a frame waits; zero means no such bound.
+        /// Longest time that a frame waits; zero means no such bound.
         pub outbox_age: Duration,
     }
 
@@ -78,16 +78,16 @@ overrides! {
     pub struct DeflateOverride of Deflate {
         /// Whether messages are compressed.
         pub enabled: bool,
-        /// Smallest message that is, bytes.
+        /// Smallest message that is compressed, bytes.
         pub min_bytes: usize,
-        /// 1 (fastest) to 9 (smallest).
+        /// Level, from 1 (fastest) to 9 (smallest).
         pub level: u8,
     }
 
     /// `endpoints.<name>.rate`; see [`RateConfig`]. `Some(None)` means no bound, or a burst of one
     /// second.
     pub struct RateOverride of RateConfig {
-        /// What happens to what is more.
+        /// The action for clients that send more.
         pub policy: RatePolicy,
         /// Messages per second.
         pub messages: Option<usize>,
@@ -105,20 +105,20 @@ overrides! {
 pub struct OriginsOverride {
     /// Pages that may connect.
     pub allow: Override<Vec<Origin>>,
-    /// Whether who sends no origin may.
+    /// Whether requests without an Origin are accepted.
     pub allow_missing: Override<bool>,
 }
 
 /// `endpoints.<name>.auth`; see [`super::AuthConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthOverride {
-    /// Whether keys and tokens are needed; `Some(None)`: where there are any.
+    /// Whether credentials are required; `Some(None)`: if any is configured.
     pub enabled: Override<Option<bool>>,
     /// API keys.
     pub keys: Override<Vec<ApiKey>>,
-    /// More of them.
+    /// A file with further API keys.
     pub keys_file: Override<PathBuf>,
-    /// Tokens.
+    /// JSON Web Tokens.
     pub jwt: JwtOverride,
 }
 
@@ -129,14 +129,14 @@ pub struct JwtOverride {
     pub secret: Override<Secret>,
     /// Public keys.
     pub keys_file: Override<PathBuf>,
-    /// What `iss` has to be.
+    /// The required value of the claim `iss`.
     pub issuer: Override<String>,
-    /// What `aud` has to be or to hold.
+    /// The value that the claim `aud` must have or contain.
     pub audience: Override<String>,
 }
 
 impl AuthOverride {
-    /// Whether it has keys of its own.
+    /// Whether it configures keys of its own.
     pub(super) fn has_keys(&self) -> bool {
         let is_listed = self.keys.as_ref().is_some_and(|keys| !keys.is_empty());
         let jwt = &self.jwt;

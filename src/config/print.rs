@@ -1,4 +1,4 @@
-//! `config.yaml`: every key with its default, its type and what it is for.
+//! `config.yaml`: every key with its default, its type and its explanation.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ pub fn print_config() -> String {
     };
     let config = Config::default();
     for key in KEYS.iter() {
-        // In the place that they have in a `Config`.
+        // Endpoints come before `networks`, as in a `Config`.
         if key.path == "networks.allow" {
             page.endpoints();
         }
@@ -67,19 +67,19 @@ fn comment<S>(key: &Key<S>, plain_environment: Option<&str>) -> String {
     )
 }
 
-/// The file as far as it is written.
+/// The part of the file that has been written.
 struct Page {
     text: String,
     /// The sections in which the last key is.
     open: Vec<String>,
-    /// What is before each line of an example that is commented out.
+    /// The mark before each line of an example that is commented out; else empty.
     prefix: &'static str,
-    /// Keys and sections of endpoints that are explained.
+    /// Keys and sections of endpoints that have been explained already.
     explained: BTreeSet<&'static str>,
 }
 
 impl Page {
-    /// A key at `base` and `path`; sections of which it is the first key begin with it.
+    /// Writes the key at `base` and `path`, after the sections of which it is the first key.
     fn entry(&mut self, base: &str, path: &str, comment: &str, value: &str) {
         let whole = format!("{base}{path}");
         let parts: Vec<&str> = whole.split('.').collect();
@@ -104,7 +104,7 @@ impl Page {
             self.text.push('\n');
         }
         let path = parts.join(".");
-        // An endpoint's own name has no text, also if it is that of a section.
+        // The name of an endpoint has no text, even if a section has the same name.
         let text = match (base, path.strip_prefix(base)) {
             ("", _) => section_text(&path),
             (_, Some(below)) => self.endpoint_section(below),
@@ -115,7 +115,7 @@ impl Page {
         self.open.push((*name).to_owned());
     }
 
-    /// Sections of endpoints are explained once.
+    /// The text of a section of endpoints, unless it has been explained already.
     fn endpoint_section(&mut self, below: &str) -> Option<&'static str> {
         let text = section_text(&format!("endpoints.{below}"))?;
         self.explained.insert(text).then_some(text)
@@ -130,7 +130,8 @@ impl Page {
         }
     }
 
-    /// In an example that is commented out, the mark stands where its endpoint's name begins.
+    /// Writes a line. In an example that is commented out, the mark stands where the endpoint's
+    /// name would begin.
     fn line(&mut self, text: &str, depth: usize) {
         let indent = "  ".repeat(depth);
         let line = match self.prefix {
@@ -140,7 +141,7 @@ impl Page {
         self.text.push_str(&line);
     }
 
-    /// The built-in endpoints, then the examples of the other kinds.
+    /// Writes the built-in endpoints, then the examples of the other kinds.
     fn endpoints(&mut self) {
         let hub = EndpointConfig::new(EndpointKind::Hub, "");
         for example in &EXAMPLES {

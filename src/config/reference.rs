@@ -108,7 +108,7 @@ fn endpoints(page: &mut String) {
         let path = format!("endpoints.NAME.{}", key.path);
         let text = match key.text {
             "" => format!(
-                "In place of `{}` for this endpoint. null: as there.",
+                "In place of `{}` for this endpoint. null: the value there.",
                 key.path
             ),
             text => text.to_owned(),
@@ -118,7 +118,7 @@ fn endpoints(page: &mut String) {
     }
 }
 
-/// The defaults of a key of endpoints: they can differ from kind to kind.
+/// The defaults of a key of endpoints, which can differ from kind to kind.
 fn defaults(key: &Key<EndpointConfig>) -> String {
     let of_kind = |kind: EndpointKind| {
         let examples = EXAMPLES.iter().find(|example| example.kind == kind);
@@ -138,7 +138,7 @@ fn defaults(key: &Key<EndpointConfig>) -> String {
     format!("{common}{others}")
 }
 
-/// What holds of a key: a name and what is said of it.
+/// The facts about a key, such as its type and default: names and values.
 fn facts<S>(
     key: &Key<S>,
     path: &str,
@@ -178,7 +178,7 @@ fn entry(page: &mut String, path: &str, facts: &[(&str, String)], text: &str) {
     let _ = writeln!(page, "{}\n", shown.join(" · "));
 }
 
-/// Lists need an empty line before and after them.
+/// Writes a paragraph. Markdown needs an empty line before and after a list.
 fn paragraph(page: &mut String, text: &str) {
     let mut was_item = false;
     for line in text.lines() {
@@ -193,11 +193,11 @@ fn paragraph(page: &mut String, text: &str) {
     page.push('\n');
 }
 
-/// What `corecast config` prints about a key, or about the keys of a section.
+/// The text that `corecast config` prints about a key, or about the keys of a section.
 ///
 /// # Errors
 ///
-/// Neither exists; what was probably meant is said.
+/// Neither a key nor a section has this path; the message suggests a similar one.
 pub fn explain(path: &str) -> Result<String, String> {
     let config = Config::default();
     match find(path) {
@@ -217,7 +217,7 @@ pub fn explain(path: &str) -> Result<String, String> {
             let facts = facts(key, path, &default, plain.map(|(plain, _)| *plain));
             let text = match key.text {
                 "" => &format!(
-                    "In place of {} for this endpoint. null: as there.",
+                    "In place of {} for this endpoint. null: the value there.",
                     key.path
                 ),
                 text => text,
@@ -251,7 +251,7 @@ fn explanation(path: &str, facts: &[(&str, String)], text: &str) -> String {
     shown
 }
 
-/// All keys below a section, or all there are, each with its default.
+/// All keys below a section, or all keys if it is empty, each with its default.
 pub fn overview(section: &str) -> String {
     let config = Config::default();
     let mut shown = String::new();
@@ -288,7 +288,7 @@ pub fn overview(section: &str) -> String {
     shown
 }
 
-/// Keys below a section of an endpoint that is not built in: those of every kind.
+/// Keys below a section of an endpoint that is not built in, whose kind may be any.
 fn of_another_endpoint(section: &str) -> Vec<(String, String)> {
     let mut parts = section.split('.');
     let name = parts.nth(1).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! A config that replaces another one while the relay runs: what can change and what cannot.
+//! A config that replaces another one while the relay runs: which keys change and which do not.
 //!
-//! Pure, as the rest of the config: the engine is told of the outcome by whoever has it.
+//! Pure, as the rest of the config: the caller applies the outcome to the engine.
 
 use std::fmt;
 
@@ -12,22 +12,22 @@ use super::{Config, ConfigError, Need, Problem};
 /// The outcome of reading the config again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloaded {
-    /// What is in effect from now on: the new config where that is possible, else the running one.
+    /// The config in effect from now on: the new values of live keys, the old ones of all others.
     pub config: Config,
-    /// Every key whose value is another one, in the order of `config.yaml`.
+    /// Every key whose value differs, in the order of `config.yaml`.
     pub changes: Vec<Change>,
 }
 
-/// A key whose value is another one.
+/// A key whose value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The key.
     pub path: String,
-    /// Its value in the config that runs.
+    /// Its value in the running config.
     pub from: String,
-    /// Its value in the new one.
+    /// Its value in the new config.
     pub to: String,
-    /// The old value holds until the relay is started again.
+    /// Whether the old value stays in effect until a restart.
     pub needs_restart: bool,
 }
 
@@ -39,14 +39,15 @@ impl fmt::Display for Change {
 }
 
 impl Config {
-    /// What becomes of this config, which runs, where `wanted` is read.
+    /// Applies `wanted`, the config that was read again, to this running one.
     ///
-    /// Endpoints that are new, gone or moved wait for the next start. So does all of `server.tls`
-    /// where TLS is switched on or off.
+    /// Endpoints that are added, removed or moved wait for a restart. So does all of `server.tls`
+    /// if TLS is switched on or off.
     ///
     /// # Errors
     ///
-    /// A door that is shut would be open, and nothing says that this is meant.
+    /// An endpoint, the dashboard or TLS that requires a credential would require none, and no key
+    /// says that this is intended.
     pub fn reloaded(&self, wanted: Config) -> Result<Reloaded, ConfigError> {
         let mut reloaded = Reloaded {
             config: wanted,
@@ -68,8 +69,8 @@ impl Config {
         }
     }
 
-    /// Doors that are shut and would be open by `next`, where that is not written but follows from
-    /// keys that are gone: perhaps they were to be revoked.
+    /// A problem for each endpoint or port that requires a credential now and would require none
+    /// with `next`, only because keys were removed: perhaps they were meant to be revoked.
     fn opened_by(&self, next: &Config) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut add = |place: String, message: &str| {
@@ -85,7 +86,7 @@ impl Config {
             if was_shut && auth.need() == Need::Nothing && auth.enabled != Some(false) {
                 add(
                     format!("endpoints.{name}.auth"),
-                    "it needs a key or a token now, and nobody would need any: write auth.enabled: \
+                    "clients need a key or a token now, and would need none: write auth.enabled: \
                      false to open it, or auth.enabled: true and another key",
                 );
             }
@@ -96,16 +97,16 @@ impl Config {
         if has_dashboard && is_local && is_gone {
             add(
                 "admin.token".to_owned(),
-                "the dashboard needs a token now, and nobody on this machine would need any: start \
-                 the relay again if that is meant, or set another token",
+                "the dashboard needs a token now, and would need none on this machine: restart \
+                 the relay if that is intended, or set another token",
             );
         }
         let (tls, next_tls) = (&self.server.tls, &next.server.tls);
         if tls.client_ca_file.is_some() && next_tls.client_ca_file.is_none() {
             add(
                 "server.tls.client_ca_file".to_owned(),
-                "clients need a certificate now, and nobody would need any: start the relay again \
-                 if that is meant",
+                "clients need a certificate now, and would need none: restart the relay if that \
+                 is intended",
             );
         }
         problems
@@ -128,7 +129,7 @@ impl Config {
                 let change = take_over(key, &prefix, key.is_live, running, &mut endpoint);
                 let is_another_kind = change.is_some() && key.path == "kind";
                 reloaded.changes.extend(change);
-                // Its options come and go with it.
+                // The options change with the kind; listing them one by one would not help.
                 if is_another_kind {
                     endpoint.kind.clone_from(&running.kind);
                 }
@@ -142,7 +143,7 @@ impl Config {
     }
 }
 
-/// Looks at one key. Where it cannot change, `wanted` gets the value that `running` has.
+/// Compares one key. If it is not live, `wanted` gets the value of `running`.
 fn take_over<S>(
     key: &Key<S>,
     prefix: &str,
@@ -187,7 +188,7 @@ mod tests {
     use crate::config::{EndpointConfig, EndpointKind, LogLevel};
 
     #[test]
-    fn what_is_live_changes_and_the_rest_waits_for_a_restart() {
+    fn live_keys_change_and_the_others_wait_for_a_restart() {
         let running = Config::default();
         let mut wanted = running.clone();
         wanted.logging.level = LogLevel::Debug;

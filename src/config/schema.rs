@@ -16,7 +16,7 @@ pub fn json_schema() -> String {
         insert(&mut root, "", key.path, property(key, &config));
     }
     for (name, path) in FLAT_KEYS {
-        let text = format!("As in the file of an earlier relay: it sets {path}.");
+        let text = format!("A key of an earlier relay's file; it sets {path}.");
         let property = json!({
             "description": text,
             "type": ["string", "integer"],
@@ -41,7 +41,7 @@ fn section(text: &str) -> Value {
     })
 }
 
-/// Puts a property into nested sections at a path with dots. `base` is where their texts are.
+/// Inserts a property into nested sections at a path with dots. `base` is the path of their texts.
 fn insert(schema: &mut Value, base: &str, path: &str, property: Value) {
     let (mut at, mut whole) = (schema, base.to_owned());
     let mut parts = path.split('.').peekable();
@@ -80,7 +80,7 @@ fn property<S>(key: &Key<S>, defaults: &S) -> Value {
 fn endpoints() -> Value {
     let mut built_in = Map::new();
     for example in EXAMPLES.iter().filter(|example| example.is_built_in) {
-        // It need not say its kind; if it does not, only the options of that kind fit.
+        // A built-in endpoint may leave out its kind; then only options of that kind are valid.
         let own = kind_rule(example.kind);
         let name = example.kind.name();
         let has_kind = json!({"required": ["kind"]});
@@ -114,7 +114,7 @@ fn endpoint() -> Value {
     schema
 }
 
-/// What an endpoint of a kind must not have: options of others, except with their defaults.
+/// The rule of a kind: options of other kinds are invalid, except with their defaults.
 fn kind_rule(kind: EndpointKind) -> Value {
     let mut rule = json!({"properties": {}});
     for key in ENDPOINT_KEYS.iter().filter(|key| !key.is_of(kind)) {
@@ -129,7 +129,7 @@ fn kind_rule(kind: EndpointKind) -> Value {
     rule
 }
 
-/// Puts a schema into nested properties at a path with dots.
+/// Inserts a schema into nested properties at a path with dots.
 fn nest(schema: &mut Value, path: &str, property: Value) {
     let mut at = schema;
     for part in path.split('.') {

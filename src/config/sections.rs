@@ -1,4 +1,4 @@
-//! The sections that hold for everybody, those with a file of their own aside.
+//! The common sections, except those that have a file of their own.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Deref, DerefMut};
@@ -17,7 +17,7 @@ with_defaults! {
     /// `server`: where the relay listens.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ServerConfig {
-        /// Address to listen on. The default `::` stands for every address, IPv4 included.
+        /// Address to listen on. The default `::` means every address, including IPv4.
         pub host: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         /// TCP port; 0 asks the system for a free one.
         pub port: u16 = 8443,
@@ -25,25 +25,25 @@ with_defaults! {
         pub listen: Vec<Listener> = Vec::new(),
         /// Permissions of the files of Unix sockets.
         pub unix_mode: u32 = 0o660,
-        /// Proxies whose word about their clients' addresses counts.
+        /// Proxies whose statements about their clients' addresses are trusted.
         pub trusted_proxies: Vec<TrustedProxy> = Vec::new(),
         /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
         pub proxy_protocol: bool = false,
-        /// Whether its clients speak TLS, and with what.
+        /// TLS on the relay's port.
         pub tls: TlsConfig = TlsConfig::default(),
     }
 }
 
-/// `server.tls`: with it the relay's port speaks TLS, and nothing else. The admin port never does.
+/// `server.tls`: if enabled, the relay's port accepts TLS only. The admin port never speaks TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// In a checked config both files are there where this is true.
+    /// If this is true in a checked config, both files are set.
     pub enabled: bool,
     /// Certificate chain, PEM, relative to the working directory.
     pub cert_file: Option<PathBuf>,
     /// Private key, PEM, relative to the working directory.
     pub key_file: Option<PathBuf>,
-    /// Authorities whose certificates clients have to show, PEM; `None` means that they need none.
+    /// Authorities of client certificates, PEM; `None` means that clients need no certificate.
     pub client_ca_file: Option<PathBuf>,
 }
 
@@ -75,22 +75,22 @@ pub enum Shards {
 }
 
 with_defaults! {
-    /// `limits`: nothing that a client does is unbounded.
+    /// `limits`: bounds on what clients can make the relay hold.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct LimitsConfig {
-        /// Largest message from a client, bytes; one byte more is close code 1009.
+        /// Largest message from a client, bytes; a larger one closes the connection (1009).
         pub message_bytes: usize = EndpointSettings::default().message_bytes,
         /// Largest single frame of a message, bytes; `None` means as large as the message.
         pub frame_bytes: Option<usize> = None,
-        /// Connections at a time in the whole process; more is status 503.
+        /// Connections at a time in the whole process; further ones get status 503.
         pub connections: ConnectionLimit = ConnectionLimit::Auto,
-        /// Connections at a time from one address; more is status 429. `None` means no limit.
+        /// Connections at a time from one address; further ones get 429. `None` means no limit.
         pub connections_per_ip: Option<usize> = Some(256),
-        /// How often one address may connect; more is status 429.
+        /// How often one address may connect; more often gets status 429.
         pub connects_per_ip: ConnectsConfig = ConnectsConfig::default(),
         /// Networks to which `connections_per_ip` and `connects_per_ip` do not apply.
         pub exempt_networks: Vec<Network> = vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
-        /// Those of the keys that the engine takes as they are.
+        /// The keys that the engine has too, in its own type.
         pub shared: Limits = Limits::default(),
     }
 }
@@ -121,7 +121,7 @@ pub struct ConnectsConfig {
 /// `rate`: token buckets for what one connection sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateConfig {
-    /// What happens to what is more.
+    /// The action for clients that send more.
     pub policy: RatePolicy,
     /// Messages a second, on average; `None` means any number.
     pub messages: Option<usize>,
@@ -138,20 +138,20 @@ pub struct RateConfig {
 pub enum ConnectionLimit {
     /// Derived from the open-file limit, less what the process needs for itself.
     Auto,
-    /// No limit but the system's own.
+    /// No limit except the system's own.
     Unlimited,
     /// At most this many, at least 1.
     Count(usize),
 }
 
 with_defaults! {
-    /// `slow_client`: bounds of what waits for one client, and of all that waits.
+    /// `slow_client`: bounds on the data that waits for one client, and for all clients together.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct SlowClientConfig {
-        /// Memory of all that waits to be sent and of what it takes to send it, process-wide,
-        /// bytes.
+        /// Memory for everything that waits to be sent in the whole process, including buffers and
+        /// queues, bytes.
         pub process_bytes: usize = Settings::default().process_bytes_max,
-        /// Those of the keys that the engine takes as they are.
+        /// The keys that the engine has too, in its own type.
         pub shared: SlowClient = SlowClient::default(),
     }
 }
@@ -174,7 +174,7 @@ with_defaults! {
     /// `metrics`: the admin listener (`/metrics`, `/health`, `/livez`, `/readyz`).
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct MetricsConfig {
-        /// Whether anything listens on the admin port.
+        /// Whether the admin listener exists.
         pub enabled: bool = true,
         /// Address of the admin listener; `None` means `server.host`.
         pub host: Option<IpAddr> = None,
@@ -184,24 +184,23 @@ with_defaults! {
 }
 
 with_defaults! {
-    /// `health`: what `/health` tells.
+    /// `health`: contents of `/health`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct HealthConfig {
         /// The value of `status` while all is well.
         pub status_word: String = "healthy".to_owned(),
-        /// Whether it lists the users of named endpoints. `None`: of those to which everybody who
-        /// can ask may connect.
+        /// Whether it lists the users of named endpoints. `None`: only of endpoints to which
+        /// everybody who can read `/health` may connect.
         pub users: Option<bool> = None,
     }
 }
 
 with_defaults! {
-    /// `cors`: what `/health`, `/test/benchmark` and named endpoints tell browsers with every
-    /// answer.
+    /// `cors`: headers in the answers of `/health`, `/test/benchmark` and named endpoints.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct CorsConfig {
-        /// `Access-Control-Allow-Origin`: pages of which origin may read the answers. `None` means
-        /// that nothing is said, so that only pages of the relay's own origin may.
+        /// `Access-Control-Allow-Origin`: the origin whose pages may read the answers. `None`: the
+        /// header is not sent, so that only pages of the relay's own origin may.
         pub origin: Option<String> = Some("*".to_owned()),
         /// `Access-Control-Allow-Methods`.
         pub methods: String = "GET, POST, OPTIONS".to_owned(),
@@ -213,7 +212,7 @@ with_defaults! {
 /// `pages`: a chat, an audio room and a push console below `/demo/`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PagesConfig {
-    /// Whether they are served.
+    /// Whether the pages are served.
     pub enabled: bool,
 }
 
@@ -221,11 +220,11 @@ with_defaults! {
     /// `logging`: the log.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct LoggingConfig {
-        /// The least important events that are written.
+        /// The least important events that are logged.
         pub level: LogLevel = LogLevel::Info,
-        /// Lines for people or for machines.
+        /// Text for people or JSON for machines.
         pub format: LogFormat = LogFormat::Text,
-        /// Where they go.
+        /// The destination of the log.
         pub output: LogOutput = LogOutput::Stderr,
     }
 }
@@ -233,11 +232,11 @@ with_defaults! {
 /// `logging.level`, most important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Only what needs somebody.
+    /// Only problems that need an operator.
     Error,
-    /// Also what may soon.
+    /// Also problems that may need one soon.
     Warn,
-    /// Also starts, stops and changes.
+    /// Also starts, stops and reloads.
     Info,
     /// Also each connection.
     Debug,
@@ -248,9 +247,9 @@ pub enum LogLevel {
 /// `logging.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One readable line an event.
+    /// One readable line for each event.
     Text,
-    /// One JSON object an event.
+    /// One JSON object for each event.
     Json,
 }
 
@@ -261,24 +260,24 @@ pub enum LogOutput {
     Stderr,
     /// Standard output.
     Stdout,
-    /// A file that is appended to; a relative path starts at the working directory.
+    /// A file to append to; a relative path starts at the working directory.
     File(PathBuf),
 }
 
 impl ServerConfig {
-    /// Whether any listener may speak TLS: host and port, a further one, or one that the service
-    /// manager passes.
+    /// Whether any listener may speak TLS: that of host and port, a further one, or one that the
+    /// service manager passes.
     fn may_speak_tls(&self) -> bool {
         let has_tls =
             |each: &Listener| matches!(each, Listener::Tcp { tls: true, .. } | Listener::Systemd);
         self.tls.enabled || self.listen.iter().any(has_tls)
     }
 
-    /// Reads the files of `tls`, where any listener may need them, and checks them as of `now`.
+    /// Reads the files of `tls` if any listener may need them, and checks them as of `now`.
     ///
     /// # Errors
     ///
-    /// A file that cannot be used, under the key that names it.
+    /// A file that cannot be used, with the key that names it as its place.
     pub fn load_tls(&self, now: SystemTime) -> Result<Option<Tls>, ConfigError> {
         let tls = &self.tls;
         let (true, Some(cert_file), Some(key_file)) =

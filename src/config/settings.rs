@@ -1,4 +1,4 @@
-//! What holds for one endpoint: its overrides, else the common settings.
+//! The settings of one endpoint: its overrides, else the common settings.
 
 use super::endpoint::{EndpointConfig, EndpointKind};
 use super::model::Config;
@@ -6,15 +6,15 @@ use super::sections::RateConfig;
 use crate::engine::{EndpointSettings, Rate, SlowPolicy, TokenRate};
 
 impl Config {
-    /// What holds for the connections of `endpoint`: its overrides, else the common settings.
+    /// The settings for connections of `endpoint`: its overrides, else the common settings.
     ///
-    /// A common `limits.frame_bytes` over the endpoint's own smaller message limit counts as
-    /// that limit.
+    /// A common `limits.frame_bytes` above the endpoint's own message limit is reduced to it.
     pub fn settings_of(&self, endpoint: &EndpointConfig) -> EndpointSettings {
         let limits = endpoint.limits.over(&self.limits);
         let frame_bytes = limits.frame_bytes.unwrap_or(limits.message_bytes);
         let mut slow_client = endpoint.slow_client.over(&self.slow_client);
-        // Whatever is written, a relay for Nostr leaves out nothing: its clients could not know.
+        // A Nostr relay must not drop events, even if the common policy does: its clients could
+        // not know that they missed any.
         if endpoint.kind == EndpointKind::Nostr {
             slow_client.policy = SlowPolicy::Disconnect;
         }

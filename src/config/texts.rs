@@ -1,13 +1,13 @@
-//! The texts of the rows as lines: wrapped, their lists indented.
+//! The texts of the rows as wrapped lines with indented lists.
 
 use serde_yaml::Value;
 
-/// A text without the marks of Markdown.
+/// A text without Markdown's backticks.
 pub(super) fn plain(text: &str) -> String {
     text.replace('`', "")
 }
 
-/// The lines of a text, at most `columns` wide. Items of lists are indented by two.
+/// The lines of a text, at most `columns` wide. Items of lists are indented by two spaces.
 pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
@@ -45,7 +45,7 @@ pub(super) fn written(value: &Value) -> String {
     }
 }
 
-/// In a list a colon or a bracket needs quotes.
+/// A value in a list, where a colon or a bracket needs quotes.
 fn written_in_list(item: &Value) -> String {
     match item.as_str() {
         Some(text) if text.contains([':', '[', ']', '{', '}', ',', '*']) => format!("{text:?}"),

@@ -1,4 +1,4 @@
-//! `corecast token`: makes tokens and checks them, with what the configuration says about them.
+//! `corecast token`: makes and checks tokens as the configuration says.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -17,10 +17,10 @@ use super::{AuthConfig, Config};
 use crate::guard::token::{Claims, NewToken, SigningKey};
 use crate::guard::{Guard, GuardSettings, Pattern, Rooms};
 
-/// The longest that a token made here may be good.
+/// The longest life of a token that is made here.
 const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
 
-/// Bytes of a token from standard input, and of a file with a private key.
+/// Most bytes that are read of a token from standard input, or of a file with a private key.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Tokens that let clients in (auth.jwt)
@@ -30,11 +30,11 @@ pub enum TokenCommand {
     ///
     /// It is signed by the private key of --key-file, else by auth.jwt.secret.
     Make(Make),
-    /// Say what a token lets its bearer do, or why it is not good (exit code 1)
+    /// Print what a token permits, or why it is invalid (exit code 1)
     Check(Check),
 }
 
-/// What a new token is to say.
+/// The contents of a new token.
 #[derive(Debug, Args)]
 pub struct Make {
     /// The user's name (sub)
@@ -45,15 +45,15 @@ pub struct Make {
     #[arg(long, value_name = "ROOM")]
     read: Vec<Pattern>,
 
-    /// A room to write; may be repeated. Without --read and --write it is good for all rooms
+    /// A room to write; may be repeated. Without --read and --write it is valid for all rooms
     #[arg(long, value_name = "ROOM")]
     write: Vec<Pattern>,
 
-    /// How long it is good
+    /// How long the token is valid
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = span)]
     expires: Duration,
 
-    /// How long from now it begins to be good (nbf)
+    /// How long from now it becomes valid (nbf)
     #[arg(long, value_name = "DURATION", value_parser = span)]
     begins: Option<Duration>,
 
@@ -65,25 +65,25 @@ pub struct Make {
     #[arg(long, value_name = "NAME")]
     key_id: Option<String>,
 
-    /// The endpoint whose auth.jwt counts [default: the common one]
+    /// The endpoint whose auth.jwt applies [default: the common one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
 }
 
-/// The token that is in question.
+/// The token to check.
 #[derive(Debug, Args)]
 pub struct Check {
     /// The token; - reads it from standard input, which keeps it out of the shell's history
     #[arg(value_name = "TOKEN")]
     token: String,
 
-    /// The endpoint whose auth.jwt counts [default: the common one]
+    /// The endpoint whose auth.jwt applies [default: the common one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
 }
 
 impl TokenCommand {
-    /// Does it with this config.
+    /// Runs the subcommand with this config.
     pub(crate) fn run(&self, config: &Config) -> ExitCode {
         let result = match self {
             TokenCommand::Make(make) => make.run(config),
@@ -115,7 +115,7 @@ impl Make {
             audience: auth.jwt.audience.clone(),
         };
         let signed = self.signing_key(&auth)?.sign(&token);
-        signed.context("the operating system has no randomness")
+        signed.context("the operating system provides no random numbers")
     }
 
     fn signing_key(&self, auth: &AuthConfig) -> anyhow::Result<SigningKey> {
@@ -126,7 +126,7 @@ impl Make {
         }
         let secret = auth.jwt.secret.as_ref();
         let secret =
-            secret.context("there is nothing to sign with: --key-file or auth.jwt.secret")?;
+            secret.context("there is nothing to sign with; use --key-file or auth.jwt.secret")?;
         Ok(SigningKey::of_secret(secret)?)
     }
 }
@@ -147,18 +147,18 @@ impl Check {
         };
         let checked = guard.check(token, SystemTime::now());
         let checked = checked.context("there is nothing to check with: set auth.jwt")?;
-        let claims = checked.context("the token is not good")?;
+        let claims = checked.context("the token is invalid")?;
         Ok(shown(&claims))
     }
 }
 
-/// `auth`, as it holds for one endpoint or for all that override nothing.
+/// The `auth` of one endpoint, or the common one.
 fn auth_of(config: &Config, endpoint: Option<&str>) -> anyhow::Result<AuthConfig> {
     let Some(name) = endpoint else {
         return Ok(config.auth.clone());
     };
     let endpoint = config.endpoints.get(name);
-    let endpoint = endpoint.with_context(|| format!("there is no endpoint {name:?}"))?;
+    let endpoint = endpoint.with_context(|| format!("endpoint {name:?} does not exist"))?;
     Ok(config.auth_of(endpoint))
 }
 
@@ -167,7 +167,7 @@ fn shown(claims: &Claims) -> String {
         Rooms::All => vec!["*".to_owned()],
         Rooms::Matching(patterns) => patterns.iter().map(ToString::to_string).collect(),
     };
-    // A year past 9999 has no such form.
+    // RFC 3339 cannot express years after 9999; `expires` is null then.
     let expires = claims.expires.duration_since(UNIX_EPOCH);
     let expires = expires.unwrap_or_default().as_secs() as i64;
     let expires = OffsetDateTime::from_unix_timestamp(expires);

@@ -1,9 +1,8 @@
 //! A YAML text as a tree that still knows its order, its duplicate keys and its places.
 //!
 //! `serde_yaml::Value` forgets places and refuses the first duplicate key. A [`Tree`] keeps
-//! everything, so that all of a file's problems can be reported at once; the place of a node is
-//! found by reading the text once more down to it, which costs something only where there is a
-//! problem to report.
+//! everything, so that all problems of a file can be reported at once. The place of a node is found
+//! by reading the text once more down to it, which costs time only if a problem is reported.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,13 +10,13 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
-/// Nodes of one document, unfolded: a short text of aliases can stand for very many.
+/// Most nodes of one document with its aliases expanded: a few aliases can expand to billions.
 const NODES_MAX: usize = 1 << 17;
 
 /// One node of a YAML document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
-    /// A value that is no mapping.
+    /// A value that is not a mapping.
     Leaf(Value),
     /// A mapping, in the order of the text, with any duplicates. Keys are as written.
     Section(Vec<(String, Tree)>),
@@ -30,14 +29,14 @@ pub(super) struct Place {
     pub(super) column: usize,
 }
 
-/// A text that is no YAML.
+/// Why a text cannot be parsed as YAML.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) place: Option<Place>,
     pub(super) message: String,
 }
 
-/// What of a mapping's entry a place is asked for.
+/// The part of a mapping's entry whose place is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Key,
@@ -47,7 +46,7 @@ pub(super) enum Part {
 /// Reads a text; an empty one is null.
 pub(super) fn parse(text: &str) -> Result<Tree, SyntaxError> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
-    // A text of nothing but comments is no document at all.
+    // A text that consists of comments has no document.
     let Some(document) = documents.next() else {
         return Ok(Tree::Leaf(Value::Null));
     };
@@ -59,15 +58,16 @@ pub(super) fn parse(text: &str) -> Result<Tree, SyntaxError> {
         None => Ok(tree),
         Some(_) => Err(SyntaxError {
             place: None,
-            message: "more than one YAML document; a config is one".to_owned(),
+            message: "more than one YAML document; a configuration is a single one".to_owned(),
         }),
     }
 }
 
-/// The place of a node: `steps` are positions among a mapping's entries, from the root down.
+/// The place of a node. `steps` are positions among the entries of mappings, from the root down.
 pub(super) fn locate(text: &str, steps: &[usize], part: Part) -> Option<Place> {
     let document = serde_yaml::Deserializer::from_str(text).next()?;
-    // A walk ends in an error on purpose: the error of a visitor carries the place of its node.
+    // A walk ends in an error on purpose: only the error of a visitor carries the place of its
+    // node.
     let end = Walk { steps, part }.deserialize(document).err()?;
     place_of(&end)
 }
@@ -84,15 +84,15 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
     let place = place_of(error);
     let mut message = error.to_string();
     if let Some(at) = place {
-        // The report puts the place in front.
+        // The report already begins with the place.
         message = message.replace(&format!(" at line {} column {}", at.line, at.column), "");
     }
-    // It quotes keys, which are the operator's text.
+    // The message quotes keys, which are the operator's text and may hold control characters.
     let message = message.replace(char::is_control, "�");
     SyntaxError { place, message }
 }
 
-/// Builds a node; the count of those that may still be built is shared by all of a document.
+/// Builds a node. All nodes of a document share the count of nodes that may still be built.
 #[derive(Clone, Copy)]
 struct TreeSeed<'a>(&'a Cell<usize>);
 
@@ -102,7 +102,7 @@ impl<'de> DeserializeSeed<'de> for TreeSeed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
         match self.0.get().checked_sub(1) {
             Some(nodes_left) => self.0.set(nodes_left),
-            None => return Err(de::Error::custom("too many values, aliases unfolded")),
+            None => return Err(de::Error::custom("too many values, aliases expanded")),
         }
         deserializer.deserialize_any(self)
     }
@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
     }
 }
 
-/// A node as a value of a list: nobody asks where in a list something stands.
+/// A node as a plain value of a list; the places of items in lists are never asked for.
 fn plain<E: de::Error>(node: Tree) -> Result<Value, E> {
     let entries = match node {
         Tree::Leaf(value) => return Ok(value),
@@ -183,7 +183,7 @@ fn plain<E: de::Error>(node: Tree) -> Result<Value, E> {
     Ok(Value::Mapping(mapping))
 }
 
-/// A key of a mapping, as text: `on` and `8443` are keys as written.
+/// A key of a mapping as the text that is written, even if that is `on` or `8443`.
 struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {

@@ -1,8 +1,8 @@
-//! How one value is written: a codec reads it from a YAML value and shows it as one.
+//! The notation of values: a codec reads a value from YAML and writes it as YAML.
 //!
-//! Every source ends up here. The environment and the command line give texts, so a codec takes
-//! `"8443"` where it takes `8443`; it never takes a value of a wrong shape. Errors say what was
-//! read, what is expected, and what was probably meant; they become part of a
+//! All sources use the same codecs. The environment and the command line give texts, so a codec
+//! that accepts `8443` accepts `"8443"` too; it never accepts a value of another shape. Errors say
+//! what was read, what is expected, and what was probably meant; they become part of a
 //! [`Problem`](super::Problem), which adds the place.
 
 use std::fmt::Display;
@@ -19,14 +19,14 @@ use super::{KIB, LogOutput};
 use crate::guard::{ApiKey, ApiKeyError, Scopes, Secret};
 use crate::suggest;
 
-/// One notation: what a key's value looks like, both ways.
+/// The notation of a key's values, for reading and for showing.
 ///
 /// `read(show(x))` is `x` for every `x` that `read` can yield.
 pub(super) trait Codec {
-    /// What the value means.
+    /// The type of the parsed value.
     type Target;
 
-    /// Reads a value, or says in words what is wrong with it.
+    /// Parses a value; the error says what is wrong with it.
     fn read(&self, value: &Value) -> Result<Self::Target, String>;
 
     /// The value as an operator would write it.
@@ -63,7 +63,7 @@ pub(super) struct Word<T: 'static>(pub(super) &'static [(&'static str, T)]);
 /// An IP address, or `localhost`.
 pub(super) struct Address;
 
-/// A list of what the word says, each item as it is displayed.
+/// A list of the items that the word names, each in the notation of its `Display`.
 pub(super) struct List<T>(pub(super) &'static str, pub(super) PhantomData<T>);
 
 /// Permissions of a file: octal digits.
@@ -77,35 +77,35 @@ pub(super) struct Text {
     pub(super) bytes_max: usize,
 }
 
-/// A text that is shown to nobody, of so many bytes. Its key has to be a secret one.
+/// A text that is never shown, with bounds on its bytes. Its key must be marked secret.
 pub(super) struct Hidden {
     pub(super) bytes_min: usize,
     pub(super) bytes_max: usize,
 }
 
-/// API keys, each of which is shown to nobody, and what they open. Their key has to be a secret
-/// one. No error of it says anything of a key.
+/// API keys and their scopes. The keys are never shown, and no error reveals anything about them.
+/// The config key must be marked secret.
 pub(super) struct ApiKeys;
 
-/// One key, long enough not to be guessed. Its key has to be a secret one.
+/// One API key with a minimum length against guessing. The config key must be marked secret.
 pub(super) struct OneKey {
     pub(super) bytes_min: usize,
 }
 
-/// Where the log goes.
+/// The destination of the log.
 pub(super) struct Output;
 
 /// The path of an endpoint: exact, with a parameter as its last part (`/ws/{username}`), or
 /// everything below one (`/chat/**`).
 pub(super) struct UrlPath;
 
-/// A value, or one of the words that stand for its absence; the first of them is the one shown.
+/// A value, or one of the words that mean its absence; the first of them is the one shown.
 pub(super) struct Or<C>(pub(super) &'static [&'static str], pub(super) C);
 
 /// A value or null.
 pub(super) struct OrNull<C>(pub(super) C);
 
-/// Two representations of one value, for enums that are more than a word.
+/// A codec whose parsed value is converted to another type.
 pub(super) struct Mapped<C: Codec, T> {
     pub(super) codec: C,
     pub(super) from: fn(C::Target) -> T,
@@ -307,16 +307,16 @@ impl Codec for FileMode {
     fn read(&self, value: &Value) -> Result<u32, String> {
         let text = plain_text(value).unwrap_or_default();
         let digits = text.strip_prefix("0o").unwrap_or(&text);
-        // The owner reads and writes: so 0o660 without quotes, which YAML reads as 432, is refused
-        // and not taken for other permissions.
+        // The owner must be able to read and write. Thereby 0o660 without quotes, which YAML reads
+        // as 432, is refused instead of being taken for other permissions.
         u32::from_str_radix(digits, 8)
             .ok()
             .filter(|mode| (0o600..=0o777).contains(mode))
             .ok_or_else(|| {
                 let shown = describe(value);
                 format!(
-                    "{shown} is no permission of a socket; write \"600\" to \"777\", octal, in \
-                     quotes"
+                    "{shown} does not give the permissions of a socket; write \"600\" to \"777\", \
+                     octal, in quotes"
                 )
             })
     }
@@ -394,7 +394,7 @@ impl Codec for ApiKeys {
         let keys: Vec<Result<ApiKey, ApiKeyError>> = match value {
             Value::Sequence(items) => items.iter().map(key_of_item).collect(),
             Value::String(text) => text.split(',').map(|item| item.trim().parse()).collect(),
-            _ => return Err("it is no list of API keys".to_owned()),
+            _ => return Err("it is not a list of API keys".to_owned()),
         };
         let numbered = keys.into_iter().zip(1..);
         numbered
@@ -418,7 +418,7 @@ impl Codec for ApiKeys {
     }
 }
 
-/// A key alone, or `{key: …, scopes: [push, read]}`.
+/// Reads an item of a list of keys: a key alone, or `{key: …, scopes: [push, read]}`.
 fn key_of_item(item: &Value) -> Result<ApiKey, ApiKeyError> {
     let Value::Mapping(parts) = item else {
         return plain_text(item).unwrap_or_default().parse();
@@ -498,7 +498,8 @@ impl Codec for UrlPath {
         }
         Err(format!(
             "{} is not a path of an endpoint; write an exact one such as /chat, /chat/** for all \
-             below, or /ws/{{username}} for one more part, percent-encoded where it is not ASCII",
+             below, or /ws/{{username}} for one more part; characters beyond ASCII are \
+             percent-encoded",
             describe(value)
         ))
     }
@@ -508,7 +509,7 @@ impl Codec for UrlPath {
     }
 }
 
-/// What is before a parameter, its slash aside: `/ws` of `/ws/{username}`.
+/// The part before a parameter and its slash: `/ws` of `/ws/{username}`.
 fn without_parameter(path: &str) -> Option<&str> {
     let (before, last) = path.rsplit_once('/')?;
     let name = last.strip_prefix('{')?.strip_suffix('}')?;
@@ -566,7 +567,7 @@ impl<C: Codec, T> Codec for Mapped<C, T> {
     }
 }
 
-/// The text of a number or a text, without the space around it.
+/// The text of a number or a text, without surrounding spaces.
 pub(super) fn plain_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()),
@@ -575,7 +576,7 @@ pub(super) fn plain_text(value: &Value) -> Option<String> {
     }
 }
 
-/// A value in an error message: short, on one line, in quotes where it is the operator's text.
+/// A value for an error message: short, on one line, in quotes if it is the operator's text.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "nothing (null)".to_owned(),
@@ -588,7 +589,7 @@ pub(super) fn describe(value: &Value) -> String {
     }
 }
 
-/// The text in quotes, its control characters escaped, its end cut off where it is long.
+/// The text in quotes, its control characters escaped, its end cut off if it is long.
 pub(super) fn quoted(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     let mut shown: String = text.chars().take(CHARS_MAX).collect();
@@ -606,14 +607,14 @@ fn within<T: PartialOrd + Copy>(
 ) -> Result<T, String> {
     if value < min {
         return Err(format!(
-            "{} is less than the least, {}",
+            "{} is less than the minimum, {}",
             show(value),
             show(min)
         ));
     }
     if value > max {
         return Err(format!(
-            "{} is more than the most, {}",
+            "{} is more than the maximum, {}",
             show(value),
             show(max)
         ));
@@ -721,7 +722,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_endpoints_are_exact_or_end_in_a_parameter_or_all_below() {
+    fn a_path_is_exact_or_ends_in_a_parameter_or_a_wildcard() {
         for good in [
             "/",
             "/**",

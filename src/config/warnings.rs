@@ -1,4 +1,4 @@
-//! What a config may say and an operator should hear of: it works, but perhaps not as it was meant.
+//! Warnings about a config that works, but perhaps not as it was meant.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use super::{ApiKey, AuthConfig, Config, EndpointConfig, EndpointKind, Need, nost
 use crate::guard::Files;
 
 impl Config {
-    /// What is odd about it, a sentence each, endpoints behind what is for all. Files with keys are
-    /// read for it; one that cannot be is said elsewhere.
+    /// The warnings, one sentence each: first about common keys, then about endpoints. Key files
+    /// are read for it; [`Config::guards`] reports those that cannot be read.
     pub fn warnings(&self) -> Vec<String> {
         let mut found = Vec::new();
         found.extend(open_by_emptiness(
@@ -35,8 +35,8 @@ impl Config {
         found
     }
 
-    /// The room of a hub that nobody gets to, since another endpoint has its path: whoever connects
-    /// without one is meant to be in it.
+    /// A warning if nobody can reach the default room of a hub, in which clients without a path
+    /// meet, because another endpoint has its path.
     fn hidden_room(&self, name: &str, endpoint: &EndpointConfig) -> Option<String> {
         const DEFAULT_ROOM: &str = "/";
         let mut others = self.endpoints.iter().filter(|(_, each)| each.enabled);
@@ -46,16 +46,16 @@ impl Config {
         (endpoint.path == DEFAULT_ROOM).then(|| {
             format!(
                 "endpoints.{name}.path: endpoint {hub} loses its default room {DEFAULT_ROOM} to \
-                 endpoint {name}, since an exact path goes before {DEFAULT_ROOM}**"
+                 endpoint {name}, since an exact path beats {DEFAULT_ROOM}**"
             )
         })
     }
 }
 
-/// Paths that do not cover their own base.
+/// Warnings about patterns that do not cover their own base.
 impl Config {
-    /// The base of a pattern, such as `/lobby` of `/lobby/**`, if it falls to another endpoint that
-    /// lets in other clients. An endpoint that is written for exactly that path is meant.
+    /// A warning if the base of a pattern, such as `/lobby` of `/lobby/**`, falls to another
+    /// endpoint that admits other clients. An endpoint with exactly that path is intended.
     fn excluded_base(&self, name: &str, endpoint: &EndpointConfig) -> Option<String> {
         let path = &endpoint.path;
         let base = base_of(path)?;
@@ -71,7 +71,7 @@ impl Config {
         };
         let (own, others) = (needs(endpoint), needs(owner));
         let others = match own == others {
-            true => "lets in by other keys or tokens".to_owned(),
+            true => "accepts other keys or tokens".to_owned(),
             false => format!("{others}, while {name} {own}"),
         };
         Some(format!(
@@ -81,8 +81,8 @@ impl Config {
         ))
     }
 
-    /// The endpoint that gets `path`, in the order of the router: exact paths, then those with a
-    /// parameter, then what lies below; the longer before the shorter.
+    /// The endpoint that gets `path`, in the order of the router: exact paths, then parameters,
+    /// then `**`; longer patterns before shorter ones.
     fn owner_of(&self, path: &str) -> Option<(&String, &EndpointConfig)> {
         let enabled = self.endpoints.iter().filter(|(_, each)| each.enabled);
         let matching = enabled.filter_map(|(name, each)| {
@@ -100,14 +100,14 @@ impl Config {
     }
 }
 
-/// The path above the last part of a pattern; `None` if the pattern has none, or is an exact path.
+/// The path above the last part of a pattern; `None` if that is the root or the path is exact.
 fn base_of(pattern: &str) -> Option<&str> {
     let prefix = prefix_of(pattern);
     let base = prefix.strip_suffix('/')?;
     (prefix.len() < pattern.len() && !base.is_empty()).then_some(base)
 }
 
-/// A pattern without its wildcard or parameter: all of an exact path.
+/// A pattern without its wildcard or parameter; an exact path is returned whole.
 fn prefix_of(pattern: &str) -> &str {
     let at = pattern.find(['{', '*']);
     at.map_or(pattern, |at| &pattern[..at])
@@ -117,8 +117,8 @@ fn open_by_emptiness(place: &str, keys: Option<&[ApiKey]>, auth: &AuthConfig) ->
     let is_open = auth.enabled.is_none() && auth.need() == Need::Nothing;
     (keys?.is_empty() && is_open).then(|| {
         format!(
-            "{place}.keys: an empty list shuts nothing, so whoever asks comes in; write null if \
-             that is meant, and enabled: true with a key if it is not"
+            "{place}.keys: an empty list requires no credential, so anybody can connect; write \
+             null if that is intended, or else enabled: true and a key"
         )
     })
 }
@@ -127,7 +127,7 @@ fn unasked(place: &str, has_keys: bool, auth: &AuthConfig) -> Option<String> {
     let is_unasked = has_keys && auth.need() == Need::Nothing;
     is_unasked.then(|| {
         format!(
-            "{place}: enabled is false, so whoever asks comes in, without any of the keys there"
+            "{place}: enabled is false, so anybody can connect, even though keys are configured"
         )
     })
 }
@@ -136,7 +136,7 @@ fn weak_keys(place: &str, keys: Option<&[ApiKey]>) -> Option<String> {
     let short = keys?.iter().filter(|key| key.is_short()).count();
     (short > 0).then(|| {
         format!(
-            "{place}: {short} of these keys can be guessed, having less than {} characters; \
+            "{place}: {short} of these keys can be guessed, as they have less than {} characters; \
              openssl rand -hex 24 makes a good one",
             ApiKey::SHORT_BYTES
         )
@@ -151,7 +151,7 @@ fn weak_file(place: &str, path: Option<&Path>) -> Option<String> {
     let keys = files.read_keys().ok()?;
     match keys.is_empty() {
         true => Some(format!(
-            "{place}: {} holds no key, so nobody comes in by it",
+            "{place}: {} holds no key, so nobody can connect by it",
             path?.display()
         )),
         false => weak_keys(place, Some(&keys)),

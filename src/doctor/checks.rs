@@ -1,4 +1,4 @@
-//! What is looked at, and how it is judged.
+//! The checks and their verdicts.
 
 use super::finding::{Finding, Level};
 use super::machine::Machine;
@@ -7,19 +7,19 @@ use crate::engine::{FileBudget, FileNeeds};
 use crate::limits::{LISTEN_BACKLOG, SHARDS_MAX};
 use crate::relay::file_needs;
 
-/// Open files that a relay for many should have: below it `limits.connections` becomes small.
+/// The number of open files that should be allowed; with fewer, `limits.connections` is small.
 const OPEN_FILES: u64 = 65_536;
 
-/// Kernel memory of a connection with some data on its way, in bytes: the default send buffer.
+/// Kernel memory of a connection with data in flight, in bytes: the default send buffer.
 const SOCKET_BYTES: u64 = 16 * 1024;
 
-/// The largest buffer of one socket that fills a connection of 100 Mbit/s and 100 ms, in bytes.
+/// The buffer of a socket that a connection of 100 Mbit/s and 100 ms needs, in bytes.
 const SOCKET_BUFFER_BYTES: u64 = 1024 * 1024;
 
-/// Ports for outgoing connections: what Linux has by default.
+/// Ports for outgoing connections: Linux's default.
 const PORTS: u64 = 28_232;
 
-/// The checks, those first that stop a relay soonest.
+/// All checks, the most common obstacles first.
 pub(super) fn all(config: &Config, machine: &Machine) -> Vec<Finding> {
     let files = machine.open_files_max();
     let needs = file_needs(config, started_shards(config, machine) as usize);
@@ -67,12 +67,12 @@ fn bad(
     })
 }
 
-/// The command that sets a file of `/proc/sys`.
+/// The command that writes a file of `/proc/sys`.
 fn sysctl(path: &str, value: impl std::fmt::Display) -> Option<String> {
     Some(format!("sysctl -w {}=\"{value}\"", path.replace('/', ".")))
 }
 
-/// The connections that the config asks for; `None`: as many as fit.
+/// The number of connections that the config asks for; `None`: as many as fit.
 fn wanted(config: &Config) -> Option<u64> {
     match config.limits.connections {
         ConnectionLimit::Count(count) => Some(count as u64),
@@ -80,14 +80,14 @@ fn wanted(config: &Config) -> Option<u64> {
     }
 }
 
-/// The connections that so many open files allow.
+/// The number of connections that this limit on open files allows.
 fn fit(files: u64, needs: &FileNeeds) -> u64 {
     let files_max = usize::try_from(files).unwrap_or(usize::MAX);
     FileBudget::of(files_max, needs).connections_max as u64
 }
 
-/// The connections that there can be where the config asks for a number: within what the limit on
-/// open files allows.
+/// The number of connections that the config asks for, reduced to what the limit on open files
+/// allows; `None` if the config does not ask for a number.
 fn connections(config: &Config, needs: &FileNeeds, files: Option<u64>) -> Option<u64> {
     let wanted = wanted(config)?;
     Some(files.map_or(wanted, |files| wanted.min(fit(files, needs))))
@@ -134,7 +134,7 @@ fn open_files(config: &Config, needs: &FileNeeds, files: Option<u64>) -> Option<
     }
 }
 
-/// What the machine has for all processes together.
+/// Open files of all processes together.
 fn process_files(machine: &Machine, files: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "file_max";
     let (all, files) = (machine.number("fs/file-max")?, files?);
@@ -143,7 +143,7 @@ fn process_files(machine: &Machine, files: Option<u64>) -> Option<Finding> {
             CHECK,
             Level::Warn,
             format!("{all} open files for the whole machine, less than for one process"),
-            "raise it, and write it to /etc/sysctl.d/ to keep it",
+            "raise it; a file in /etc/sysctl.d/ keeps the setting",
             sysctl("fs/file-max", files.max(OPEN_FILES)),
         ),
         false => ok(CHECK, format!("{all} open files for the whole machine")),
@@ -157,18 +157,16 @@ fn backlog(machine: &Machine, check: &'static str, path: &str) -> Option<Finding
         true => bad(
             check,
             Level::Warn,
-            format!(
-                "{has} connections may wait to be accepted, of {wants} that the relay asks for"
-            ),
-            "when many clients come back at once, some have to try again; raise it, and write it \
-             to /etc/sysctl.d/ to keep it",
+            format!("{has} connections may wait to be accepted; the relay asks for {wants}"),
+            "if many clients reconnect at once, some have to retry; raise it; a file in \
+             /etc/sysctl.d/ keeps the setting",
             sysctl(path, wants),
         ),
         false => ok(check, format!("{has} connections may wait to be accepted")),
     }
 }
 
-/// A proxy on this machine has one port for each of its connections to the relay.
+/// A proxy on this machine needs a port for each of its connections to the relay.
 fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
     const CHECK: &str = "port_range";
     let range = machine.sysctl("net/ipv4/ip_local_port_range")?;
@@ -181,7 +179,7 @@ fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
             CHECK,
             Level::Warn,
             format!("{ports} ports for outgoing connections, such as a proxy's to the relay"),
-            "a proxy or load generator on this machine has one connection for each; widen the \
+            "a proxy or load generator on this machine needs one for each connection; widen the \
              range, or let the proxy use a Unix socket (server.listen)",
             sysctl("net/ipv4/ip_local_port_range", "1024 65535"),
         ),
@@ -189,7 +187,7 @@ fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
     }
 }
 
-/// A port of ours in that range may be taken when the relay starts.
+/// Warns if an outgoing connection could occupy a port of the relay before it starts.
 fn own_ports(config: &Config, machine: &Machine) -> Option<Finding> {
     const CHECK: &str = "own_ports";
     let range = machine.sysctl("net/ipv4/ip_local_port_range")?;
@@ -202,18 +200,18 @@ fn own_ports(config: &Config, machine: &Machine) -> Option<Finding> {
         Some(port) => bad(
             CHECK,
             Level::Warn,
-            format!("port {port} is one that outgoing connections are given ({first} to {last})"),
-            "it may be taken when the relay is started again: reserve it, beside what is reserved",
+            format!("port {port} is in the range of outgoing connections ({first} to {last})"),
+            "it may be in use when the relay restarts; reserve it, besides those reserved now",
             sysctl("net/ipv4/ip_local_reserved_ports", port),
         ),
         None => ok(
             CHECK,
-            "no outgoing connection can take the relay's ports".to_owned(),
+            "outgoing connections cannot occupy the relay's ports".to_owned(),
         ),
     }
 }
 
-/// From the second of the three numbers on the kernel shrinks the buffers of all sockets.
+/// Above the second of the three numbers the kernel shrinks the buffers of all sockets.
 fn tcp_memory(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "tcp_mem";
     let pages = machine.sysctl("net/ipv4/tcp_mem")?;
@@ -229,9 +227,9 @@ fn tcp_memory(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
             bad(
                 CHECK,
                 Level::Warn,
-                format!("{found}, of limits.connections: {needed}"),
-                "past it the kernel shrinks every socket's buffers; raise it as far as there is \
-                 memory, and write it to /etc/sysctl.d/ to keep it",
+                format!("{found}, fewer than limits.connections: {needed}"),
+                "above it the kernel shrinks every socket's buffers; raise it as far as memory \
+                 allows; a file in /etc/sysctl.d/ keeps the setting",
                 sysctl(
                     "net/ipv4/tcp_mem",
                     format!("{} {pages} {high}", pages * 3 / 4),
@@ -242,7 +240,7 @@ fn tcp_memory(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
     }
 }
 
-/// Smallest, default and largest buffer of a socket.
+/// The largest buffer of a socket, the last of three numbers: minimum, default and maximum.
 fn socket_buffers(machine: &Machine, check: &'static str, path: &str) -> Option<Finding> {
     let bytes = machine.sysctl(path)?;
     let (least, default, most) = (*bytes.first()?, *bytes.get(1)?, *bytes.get(2)?);
@@ -250,22 +248,19 @@ fn socket_buffers(machine: &Machine, check: &'static str, path: &str) -> Option<
         true => bad(
             check,
             Level::Warn,
-            format!("buffers of sockets grow to {} KiB at most", most >> 10),
-            "clients that are far away get less than their line could carry; raise it, and write \
-             it to /etc/sysctl.d/ to keep it",
+            format!("socket buffers grow to only {} KiB", most >> 10),
+            "distant clients cannot use the full bandwidth of their connection; raise it; a file \
+             in /etc/sysctl.d/ keeps the setting",
             sysctl(
                 path,
                 format!("{least} {default} {}", 4 * SOCKET_BUFFER_BYTES),
             ),
         ),
-        false => ok(
-            check,
-            format!("buffers of sockets grow to {} KiB", most >> 10),
-        ),
+        false => ok(check, format!("socket buffers grow to {} KiB", most >> 10)),
     }
 }
 
-/// What is asked for is cut to what the machine allows, silently.
+/// The kernel silently reduces a requested buffer to the machine's maximum.
 fn send_buffer(config: &Config, machine: &Machine) -> Option<Finding> {
     const CHECK: &str = "wmem_max";
     let wanted = config.engine.send_buffer_bytes? as u64;
@@ -275,8 +270,8 @@ fn send_buffer(config: &Config, machine: &Machine) -> Option<Finding> {
             CHECK,
             Level::Warn,
             format!("{max} bytes, less than engine.send_buffer_bytes: {wanted}"),
-            "the kernel cuts the buffers to that; raise it, and write it to /etc/sysctl.d/ to \
-             keep it",
+            "the kernel reduces the buffers to that; raise it; a file in /etc/sysctl.d/ keeps the \
+             setting",
             sysctl("net/core/wmem_max", wanted),
         ),
         false => ok(
@@ -286,7 +281,7 @@ fn send_buffer(config: &Config, machine: &Machine) -> Option<Finding> {
     }
 }
 
-/// A firewall that follows connections drops new ones when its table is full.
+/// A stateful firewall drops new connections if its table is full.
 fn conntrack(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
     const CHECK: &str = "conntrack";
     let max = machine.number("net/netfilter/nf_conntrack_max")?;
@@ -294,23 +289,25 @@ fn conntrack(machine: &Machine, needed: Option<u64>) -> Option<Finding> {
         Some(needed) => bad(
             CHECK,
             Level::Warn,
-            format!("the firewall follows {max} connections, of limits.connections: {needed}"),
-            "past it the firewall drops new connections without a word; raise it, and write it to \
-             /etc/sysctl.d/ to keep it",
+            format!(
+                "the firewall tracks {max} connections, fewer than limits.connections: {needed}"
+            ),
+            "above it the firewall silently drops new connections; raise it; a file in \
+             /etc/sysctl.d/ keeps the setting",
             sysctl("net/netfilter/nf_conntrack_max", needed * 2),
         ),
-        None => ok(CHECK, format!("the firewall follows {max} connections")),
+        None => ok(CHECK, format!("the firewall tracks {max} connections")),
     }
 }
 
-/// The shards that are started: within the cores and the time that the process may use.
+/// The number of shards that the relay starts, from the cores and CPU time that it may use.
 fn started_shards(config: &Config, machine: &Machine) -> u64 {
     let cores = machine.cpu_set().map_or(1.0, |cores| cores as f64);
     let cores = machine.cpu_quota().map_or(cores, |quota| cores.min(quota));
     shards(config, cores).min(SHARDS_MAX as u64 - 1)
 }
 
-/// The shards that are started, given these cores.
+/// The number of shards that the relay starts on this number of cores.
 fn shards(config: &Config, cores: f64) -> u64 {
     match config.engine.shards {
         Shards::Count(count) => u64::from(count),
@@ -326,9 +323,9 @@ fn cores(config: &Config, machine: &Machine) -> Option<Finding> {
         true => bad(
             CHECK,
             Level::Warn,
-            format!("{cores} cores for {shards} shards: they take turns, which costs latency"),
-            "let the relay take as many as there are cores, or give it more (CPUAffinity= in its \
-             unit, --cpuset-cpus of the container)",
+            format!("{cores} cores for {shards} shards: sharing cores increases latency"),
+            "run one shard for each core, or give the relay more cores (CPUAffinity= in its unit, \
+             --cpuset-cpus of the container)",
             Some("corecast --shards auto".to_owned()),
         ),
         false => ok(CHECK, format!("{cores} cores for {shards} shards")),
@@ -343,13 +340,15 @@ fn quota(config: &Config, machine: &Machine) -> Option<Finding> {
         true => bad(
             CHECK,
             Level::Warn,
-            format!("time for {quota:.1} cores, and {shards} shards: all stand when it is used up"),
+            format!(
+                "CPU quota of {quota:.1} cores for {shards} shards: all stop when it is used up"
+            ),
             "raise the quota (CPUQuota= in its unit, --cpus of the container), or run fewer shards",
             Some(format!("corecast --shards {}", (quota as u64).max(1))),
         ),
         false => ok(
             CHECK,
-            format!("time for {quota:.1} cores, and {shards} shards"),
+            format!("CPU quota of {quota:.1} cores for {shards} shards"),
         ),
     }
 }

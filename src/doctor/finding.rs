@@ -1,30 +1,30 @@
-//! What is found.
+//! The result of a check.
 
 use serde::Serialize;
 
-/// How well something is.
+/// The verdict on a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// The setting is as it should be.
     Ok,
-    /// It works, but not for as many or as fast as it could.
+    /// The relay works, but for fewer clients or more slowly than it could.
     Warn,
     /// The relay cannot do what its config says.
     Fail,
 }
 
-/// What was found about one setting.
+/// The result of the check of one setting.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at, a fixed word.
+    /// The name of the check.
     pub check: &'static str,
-    /// How well it is.
+    /// The verdict.
     pub level: Level,
-    /// What was found, and what it means.
+    /// The value and its consequence.
     pub found: String,
-    /// What to do, where anything is to be done.
+    /// The recommended change, if there is one.
     pub advice: Option<String>,
-    /// The command that does it, where one does.
+    /// The command for that change, if there is one.
     pub command: Option<String>,
 }

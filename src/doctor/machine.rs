@@ -1,9 +1,9 @@
-//! What a machine's `/proc` and `/sys` say. Every answer is `None` where it cannot be read.
+//! Settings of a machine, from its `/proc` and `/sys`. Settings that cannot be read are `None`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A machine, by the folder in which its `/proc` and `/sys` are.
+/// A machine, given by the folder that contains its `/proc` and `/sys`.
 pub(super) struct Machine {
     root: PathBuf,
 }
@@ -27,12 +27,12 @@ impl Machine {
         (!numbers.is_empty()).then_some(numbers)
     }
 
-    /// The first number of such a file.
+    /// The first number of a file of `/proc/sys`.
     pub(super) fn number(&self, path: &str) -> Option<u64> {
         Some(self.sysctl(path)?[0])
     }
 
-    /// The largest number of open files that this process may have itself raise its limit to.
+    /// The hard limit on open files, to which the relay raises its own limit.
     pub(super) fn open_files_max(&self) -> Option<u64> {
         let text = self.text("proc/self/limits")?;
         let limits = text
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// Cores that the process may run on.
+    /// The number of cores that the process may run on.
     pub(super) fn cpu_set(&self) -> Option<u64> {
         let text = self.text("proc/self/status")?;
         let list = text
@@ -53,7 +53,7 @@ impl Machine {
         cores_in(list.trim())
     }
 
-    /// Cores' worth of time that the control group may use; `None` also where there is no bound.
+    /// The CPU quota of the control group, in cores; `None` also if there is no quota.
     pub(super) fn cpu_quota(&self) -> Option<f64> {
         let group = self.text("proc/self/cgroup")?;
         let path = group.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -66,7 +66,7 @@ impl Machine {
         (period > 0.0).then_some(quota / period)
     }
 
-    /// Ports that are kept from being given to outgoing connections, as ranges.
+    /// Whether the port is reserved, so that outgoing connections do not get it.
     pub(super) fn reserves_port(&self, port: u16) -> bool {
         let text = self.text("proc/sys/net/ipv4/ip_local_reserved_ports");
         let text = text.unwrap_or_default();
@@ -75,13 +75,13 @@ impl Machine {
     }
 }
 
-/// `3` or `0-7`.
+/// Parses `3` or `0-7`.
 fn range(text: &str) -> Option<(u64, u64)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
-/// How many cores such a list has.
+/// The number of cores in a list such as `0-3,7`.
 fn cores_in(list: &str) -> Option<u64> {
     let mut ranges = list.split(',').map(range);
     ranges.try_fold(0_u64, |cores, range| {

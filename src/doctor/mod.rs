@@ -1,8 +1,8 @@
-//! `corecast doctor`: what of this machine's settings would hold the relay up, and what to do.
+//! `corecast doctor`: finds settings of this machine that limit the relay, and suggests changes.
 //!
 //! Called by [`crate::config::cli`], in a process that does nothing else. It reads `/proc` and
-//! `/sys` and changes nothing. What cannot be read is not judged: not every kernel has everything,
-//! and a container sees a part.
+//! `/sys` and changes nothing. Settings that cannot be read are skipped, since kernels differ and a
+//! container sees only some of them.
 
 mod checks;
 mod finding;
@@ -21,17 +21,17 @@ use crate::config::Config;
 /// `corecast doctor`
 #[derive(Debug, Args)]
 pub struct DoctorCommand {
-    /// Print it as JSON
+    /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 
-    /// Look below this folder for /proc and /sys, such as where a host's are mounted
+    /// Folder that contains /proc and /sys, for example those of a host that are mounted there
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub root: PathBuf,
 }
 
 impl DoctorCommand {
-    /// Prints what it finds. The exit code is 1 where the relay cannot do what its config says.
+    /// Prints the findings. The exit code is 1 if the relay cannot do what its config asks for.
     pub fn run(&self, config: &Config) -> ExitCode {
         let findings = examine(config, &self.root);
         let text = match self.json {
@@ -42,19 +42,19 @@ impl DoctorCommand {
         let printed = printed.and_then(|text| io::stdout().write_all(text.as_bytes()));
         match printed {
             Ok(()) if findings.iter().all(|each| each.level != Level::Fail) => ExitCode::SUCCESS,
-            // Nobody is left to tell where the other end of a pipe is closed.
+            // If the reader of the pipe has gone, the error has no receiver.
             _ => ExitCode::FAILURE,
         }
     }
 }
 
-/// Looks at everything that the relay with this config depends on. `root` is `/`, or where a
-/// machine's `/proc` and `/sys` are.
+/// Checks the settings that matter to a relay with this config. `root` is the folder that contains
+/// the machine's `/proc` and `/sys`, usually `/`.
 pub fn examine(config: &Config, root: &std::path::Path) -> Vec<Finding> {
     checks::all(config, &Machine::new(root))
 }
 
-/// A line for each finding, and below it what to do.
+/// One line for each finding, followed by its advice.
 fn report(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -70,7 +70,7 @@ fn report(findings: &[Finding]) -> String {
     }
     let count = |level| findings.iter().filter(|each| each.level == level).count();
     text + &match (count(Level::Fail), count(Level::Warn)) {
-        (0, 0) => "\nAll is well.\n".to_owned(),
+        (0, 0) => "\nNo problems found.\n".to_owned(),
         (fails, warns) => format!("\n{fails} to fix, {warns} to consider.\n"),
     }
 }

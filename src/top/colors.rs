@@ -1,10 +1,10 @@
-//! The colours of a screen.
+//! The colours of a screen, readable on dark and light backgrounds.
 
 use ratatui::style::Color;
 
-/// Of what is drawn, readable on a dark and on a light background.
+/// For bars and lines.
 pub(super) const ACCENT: Color = Color::Indexed(69);
-/// Of what is said beside the figures.
+/// For the text beside the figures.
 pub(super) const DIM: Color = Color::Indexed(245);
-/// Of figures that need somebody's attention.
+/// For figures that need attention.
 pub(super) const HIGH: Color = Color::Indexed(209);

@@ -1,4 +1,4 @@
-//! Latency over time: a column for each second, denser where more of its messages were.
+//! A heat map of the latency: a column for each second, denser shades for more messages.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,43 +10,43 @@ use super::numbers::micros;
 use super::seen::Seen;
 use crate::admin::dashboard::Snapshot;
 
-/// From hardly any messages to nearly all of a second. They differ by their density and not by
-/// their colour: without colours, and on a light terminal, they say the same.
+/// Shades from few messages of a second to nearly all. They differ in density rather than colour,
+/// so that they also work without colours and on a light terminal.
 const SHADES: [&str; 4] = ["░", "▒", "▓", "█"];
 
-/// The longest bound of a latency bucket, in nanoseconds; what is longer is drawn there.
+/// The largest bound of a latency bucket, in nanoseconds; longer latencies are drawn there.
 const LONGEST_NS: u64 = 1 << 34;
 
 /// Columns for the names of rows.
 const LABELS: u16 = 10;
 
-/// With so many messages, one of them that took very long is the exception.
+/// From this number of messages on, a single very long one counts as an outlier.
 const OUTLIER_OF: u64 = 20;
 
-/// The latency of the last seconds.
+/// The heat map of the last seconds.
 pub(super) struct Heat<'s>(pub(super) &'s Seen);
 
-/// Maps latencies to rows. Those far above nearly all of the others have a row of their own at the
-/// top, so that one outlier does not take the axis.
+/// Maps latencies to rows. Latencies far above nearly all others have a row of their own at the
+/// top, so that one outlier does not stretch the axis.
 #[derive(Debug, PartialEq)]
 pub(super) struct Scale {
-    /// Powers of ten of nanoseconds at the lower edge of the map and at the upper one.
+    /// Lower and upper end of the axis: decimal logarithms of nanoseconds.
     low: f64,
     high: f64,
-    /// Rows of the axis, without that above it.
+    /// Rows of the axis, without the row above it.
     rows: usize,
-    /// Whether there is a row for what is above the axis.
+    /// Whether there is a row for latencies above the axis.
     has_over: bool,
 }
 
 impl Scale {
-    /// For buckets with these upper bounds in nanoseconds and so many messages.
+    /// A scale for buckets, given as upper bounds in nanoseconds and numbers of messages.
     pub(super) fn new(mut buckets: Vec<(u64, u64)>, rows: usize) -> Scale {
         buckets.sort_unstable();
         let total: u64 = buckets.iter().map(|bucket| bucket.1).sum();
         let least = buckets.first().map_or(10_000, |bucket| bucket.0) as f64;
         let most = buckets.last().map_or(10_000_000, |bucket| bucket.0) as f64;
-        // All but a thousandth, and of few messages all but one.
+        // The outliers: a thousandth of the messages, or one if there are few.
         let apart = (total / 1_000).max(u64::from(total >= OUTLIER_OF));
         let mut below = 0;
         let usual = buckets.iter().find(|(_, count)| {
@@ -56,7 +56,7 @@ impl Scale {
         let usual = usual.map_or(most, |bucket| bucket.0 as f64);
         let low = (least.log10() - 0.1).floor();
         let high = round_up(usual).log10().max(low + 1.0);
-        // One row is not worth it for what is nearly on the axis.
+        // Outliers that are nearly on the axis do not deserve a row of their own.
         let has_over = rows > 2 && most.log10() > high + 0.5;
         let high = if has_over {
             high
@@ -71,9 +71,9 @@ impl Scale {
         }
     }
 
-    /// The row, from the bottom, of what is below this bound.
+    /// The row, from the bottom, of the bucket with this upper bound.
     pub(super) fn row(&self, below_ns: u64) -> usize {
-        // The bound itself is in the bucket above.
+        // The bound is exclusive, so the bucket's values are a little smaller.
         let decade = (below_ns as f64 * 0.95).log10();
         if self.has_over && decade > self.high {
             return self.rows;
@@ -82,7 +82,7 @@ impl Scale {
         (row.max(0.0) as usize).min(self.rows.saturating_sub(1))
     }
 
-    /// The names of rows; not every row has one.
+    /// The labels of rows; not every row has one.
     pub(super) fn labels(&self) -> Vec<(usize, String)> {
         let name = |ns: f64| micros(Some(ns / 1e3)).replace(".0 ", " ");
         let decades = self.low as i32..self.high.ceil() as i32;
@@ -98,7 +98,7 @@ impl Scale {
     }
 }
 
-/// The next of 1, 2 and 5 times a power of ten.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn round_up(ns: f64) -> f64 {
     let power = 10_f64.powf(ns.log10().floor());
     let steps = [1.0, 2.0, 5.0].map(|step| step * power);
@@ -168,7 +168,7 @@ mod tests {
     fn latencies_that_are_common_are_on_the_axis_however_long() {
         let scale = Scale::new(vec![(20_000, 900), (3_000 * MS, 100)], 10);
         assert!(!scale.has_over && scale.row(3_000 * MS) == 9, "{scale:?}");
-        // Of a handful of messages none is an exception.
+        // Among a handful of messages none counts as an outlier.
         let scale = Scale::new(vec![(20_000, 2), (3_000 * MS, 1)], 10);
         assert!(!scale.has_over, "{scale:?}");
     }

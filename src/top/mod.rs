@@ -1,8 +1,8 @@
 //! `corecast top`: the dashboard in a terminal.
 //!
-//! Called by [`crate::config::cli`], in a process that does nothing else. It is connected to the
-//! same stream as the page (`stream.rs`), and draws each snapshot as it comes (`view.rs`). Where
-//! there is no terminal it prints one snapshot and ends.
+//! Called by [`crate::config::cli`], in a process that does nothing else. It connects to the same
+//! stream as the page (`stream.rs`) and draws each snapshot when it arrives (`view.rs`). If the
+//! output is not a terminal, it prints one snapshot and ends.
 
 mod colors;
 mod heat;
@@ -32,63 +32,63 @@ use self::stream::{Stream, StreamError};
 use crate::admin::dashboard::{FORMAT, Snapshot};
 use crate::config::{ApiKey, Config};
 
-/// How long a key waits at the most until it is heard.
+/// The longest time until a pressed key takes effect.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long after a failure the relay is tried again.
+/// The pause after a failed connect.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The terminal keeps its title, and gets it back (XTWINOPS; terminals without them ignore these).
+/// Saves the terminal's title, to be restored at the end (XTWINOPS; others ignore it).
 const PUSH_TITLE: &str = "\x1b[22;2t";
 const POP_TITLE: &str = "\x1b[23;2t";
 
 /// `corecast top`
 #[derive(Debug, Args)]
 pub struct TopCommand {
-    /// Where the relay's admin listener is [default: as config and flags have it]
+    /// The URL of the relay's admin listener [default: from the config and flags]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
-    /// Print one snapshot and end, as is done where the output is no terminal
+    /// Print one snapshot and end; this is the default if the output is not a terminal
     #[arg(long)]
     pub once: bool,
 
-    /// Print it as JSON; docs/dashboard.md explains the fields
+    /// Print one snapshot as JSON; docs/dashboard.md explains the fields
     #[arg(long)]
     pub json: bool,
 }
 
-/// Why there is nothing to be seen.
+/// Why nothing can be shown.
 #[derive(Debug, Error)]
 enum TopError {
-    /// The config has no port that could be asked.
-    #[error("the config has no fixed admin port: turn metrics on, or name a URL")]
+    /// The config has no admin port to connect to.
+    #[error("the config has no fixed admin port: set metrics.enabled to true, or give a URL")]
     NoPort,
-    /// The relay does not answer, or not to us.
+    /// The relay does not answer, or refuses the request.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// What came is no snapshot.
-    #[error("what came is no snapshot that this version knows: {0}")]
+    /// The answer is not a snapshot that this version can read.
+    #[error("the relay's answer is not a snapshot that this version can read: {0}")]
     Snapshot(String),
-    /// The terminal, or whatever the output is.
+    /// An error of the terminal or other output.
     #[error(transparent)]
     Output(#[from] io::Error),
 }
 
-/// What the thread that reads says to the one that draws.
+/// The messages of the reading thread to the drawing one.
 enum News {
     Snapshot(Box<Snapshot>),
-    /// There is no connection at the moment.
+    /// The connection is lost, and is retried.
     Lost(String),
-    /// Trying again is of no use.
+    /// Retrying would not help.
     Over(TopError),
 }
 
 impl TopCommand {
-    /// Shows what happens until `q` is pressed. The exit code is 1 where there is nothing to see.
+    /// Shows snapshots until `q` is pressed. The exit code is 1 if nothing can be shown.
     pub fn run(&self, config: &Config) -> ExitCode {
         match self.show(config) {
-            // Nobody is left to tell where the other end of a pipe is closed.
+            // If the reader of the pipe has gone, the error has no receiver.
             Ok(()) => ExitCode::SUCCESS,
             Err(TopError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 ExitCode::SUCCESS
@@ -106,13 +106,13 @@ impl TopCommand {
         if self.once || self.json || !io::stdout().is_terminal() {
             return self.print(&url, token.as_ref());
         }
-        // Before the screen is ours: what is wrong at once is said on an ordinary one.
+        // Connect before taking over the screen, so that a first error appears on the normal one.
         let first = Stream::connect(&url, token.as_ref())?;
         let (sender, news) = mpsc::channel();
         let name = url.clone();
         thread::spawn(move || {
             let mut stream = Some(first);
-            // It ends when nobody draws any more.
+            // The thread ends when the receiver is dropped.
             while sender.send(read(&mut stream, &url, token.as_ref())).is_ok() {}
         });
         let mut terminal = ratatui::try_init()?;
@@ -134,7 +134,7 @@ impl TopCommand {
     }
 }
 
-/// The admin listener of a relay with this config.
+/// The URL of the admin listener of a relay with this config.
 fn url(config: &Config) -> Result<String, TopError> {
     if !config.metrics.enabled || config.metrics.port == 0 {
         return Err(TopError::NoPort);
@@ -152,11 +152,11 @@ fn parse(text: &str) -> Result<Snapshot, TopError> {
         serde_json::from_str(text).map_err(|error| TopError::Snapshot(error.to_string()))?;
     match snapshot.format {
         FORMAT => Ok(snapshot),
-        other => Err(TopError::Snapshot(format!("its format is {other}"))),
+        other => Err(TopError::Snapshot(format!("format {other}"))),
     }
 }
 
-/// The next snapshot, or why there is none. Connects again where that is needed.
+/// The next snapshot, or why it could not be read. Reconnects if necessary.
 fn read(stream: &mut Option<Stream>, url: &str, token: Option<&ApiKey>) -> News {
     let next = match stream {
         Some(stream) => stream.next(),
@@ -179,7 +179,7 @@ fn read(stream: &mut Option<Stream>, url: &str, token: Option<&ApiKey>) -> News 
     }
 }
 
-/// Draws what comes until it is told to quit.
+/// Draws incoming snapshots until the user quits.
 fn draw(terminal: &mut DefaultTerminal, name: &str, news: &Receiver<News>) -> Result<(), TopError> {
     let mut seen = Seen::default();
     let mut title = String::new();
@@ -187,7 +187,7 @@ fn draw(terminal: &mut DefaultTerminal, name: &str, news: &Receiver<News>) -> Re
     let mut shown_stale_s = None;
     loop {
         let now = Instant::now();
-        // The age of figures that are out of date counts on by itself.
+        // Redraw without news too: the age of stale figures grows.
         let stale_s = seen.stale_s(now);
         if is_changed || stale_s != shown_stale_s {
             let next = view::window_title(name, &seen, now);

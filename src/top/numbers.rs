@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-/// `1,234`, `12.3k`.
+/// As in `1,234` or `12.3k`.
 pub(super) fn count(number: f64) -> String {
     match number {
         small if small < 9.95 && small.fract() != 0.0 => format!("{small:.1}"),
@@ -9,12 +9,12 @@ pub(super) fn count(number: f64) -> String {
     }
 }
 
-/// `17 B`, `1.5 MiB`.
+/// As in `17 B` or `1.5 MiB`.
 pub(super) fn bytes(number: f64) -> String {
     scaled(number, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"])
 }
 
-/// `0.6 µs`, `1.2 ms`, `–` for nothing.
+/// As in `0.6 µs` or `1.2 ms`; `–` for `None`.
 pub(super) fn micros(us: Option<f64>) -> String {
     match us {
         None => "–".to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn micros(us: Option<f64>) -> String {
     }
 }
 
-/// `3 h 12 min`: the two largest parts.
+/// The two largest units, as in `3 h 12 min`.
 pub(super) fn span(seconds: f64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let mut rest = seconds as u64;

@@ -1,24 +1,24 @@
-//! What has come from the relay so far.
+//! The snapshots that have arrived so far.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::admin::dashboard::Snapshot;
 
-/// Snapshots that are kept to be drawn: more than any terminal has columns.
+/// Number of snapshots that are kept: more than the columns of any terminal.
 const KEPT_MAX: usize = 600;
 
-/// One comes each second: figures that are older than this are no longer those of now.
+/// A snapshot arrives each second; figures older than this are out of date.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// What is drawn.
+/// The data to draw.
 #[derive(Default)]
 pub(super) struct Seen {
     /// The oldest first.
     pub(super) snapshots: VecDeque<Snapshot>,
-    /// Why there is no connection.
+    /// Why the connection is lost, if it is.
     pub(super) lost: Option<String>,
-    /// When the last snapshot came.
+    /// When the last snapshot arrived.
     last: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! The dashboard's stream, as a client of it.
+//! A client of the dashboard's stream.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -11,25 +11,25 @@ use tungstenite::{HandshakeError, Message, WebSocket};
 
 use crate::config::ApiKey;
 
-/// A stream that says nothing for so long is over.
+/// A stream that is silent for this long is considered lost.
 const SILENCE: Duration = Duration::from_secs(6);
 
-/// Why nothing comes.
+/// Why the stream yields no snapshot.
 #[derive(Debug, Error)]
 pub(super) enum StreamError {
-    #[error("{0:?} is no URL such as http://127.0.0.1:9090 (TLS is not spoken here)")]
+    #[error("{0:?} is not a URL such as http://127.0.0.1:9090 (TLS is not supported)")]
     Url(String),
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("the relay says {status}: {text}")]
+    #[error("the relay answered {status}: {text}")]
     Refused { status: u16, text: String },
     #[error("{0}")]
     WebSocket(#[from] tungstenite::Error),
 }
 
 impl StreamError {
-    /// Whether it would be the same again. A relay that starts, or a proxy before it, has no room
-    /// yet (5xx).
+    /// Whether retrying would fail again. A 5xx may pass: it comes from a relay that is starting,
+    /// or from a proxy in front of it.
     pub(super) fn is_final(&self) -> bool {
         match self {
             StreamError::Url(_) => true,
@@ -89,7 +89,7 @@ impl Stream {
     }
 }
 
-/// Connects to the first address that takes it.
+/// Connects to the first address that accepts.
 fn dial(authority: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
@@ -105,7 +105,7 @@ fn dial(authority: &str) -> io::Result<TcpStream> {
     Err(io::Error::new(last.kind(), format!("{authority}: {last}")))
 }
 
-/// What a refusal says, in a line.
+/// The reason of a refusal on one line.
 fn said(body: &str) -> String {
     let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
     let error = json.as_ref().and_then(|json| json["error"].as_str());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_said_in_a_line() {
+    fn a_refusal_is_shown_on_one_line() {
         assert_eq!(
             said("{\"code\":\"x\",\"error\":\"No token.\"}"),
             "No token."

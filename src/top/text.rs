@@ -1,4 +1,4 @@
-//! A snapshot for a pipe: a figure a line.
+//! A snapshot as text, one figure on each line.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::numbers::{bytes, count, micros, span};
 use super::words::{ends, who};
 use crate::admin::dashboard::Snapshot;
 
-/// A name and what is said of it.
+/// A name and its value.
 type Figure = (&'static str, String);
 
 pub(super) fn text(snapshot: &Snapshot) -> String {
@@ -14,7 +14,7 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
     lines.extend(latencies(snapshot));
     lines.extend(lists(snapshot));
     lines.iter().fold(String::new(), |mut text, (name, value)| {
-        // A `String` takes every write.
+        // A write to a `String` cannot fail.
         let _ = writeln!(text, "{name:<17} {value}");
         text
     })
@@ -41,8 +41,11 @@ fn figures(snapshot: &Snapshot) -> Vec<Figure> {
         ("deliveries", of(rates.deliveries, totals.deliveries)),
         ("received", format!("{}/s", bytes(rates.message_bytes))),
         ("sent", format!("{}/s", bytes(rates.sent_bytes))),
-        ("frames a send", mean.map_or_else(|| "–".to_owned(), count)),
-        ("held to be sent", bytes(now.live_bytes as f64)),
+        (
+            "frames per send",
+            mean.map_or_else(|| "–".to_owned(), count),
+        ),
+        ("queued to be sent", bytes(now.live_bytes as f64)),
         ("CPU", format!("{cpu_percent:.1} %")),
     ];
     let resident = resident.map(|resident| ("memory", bytes(resident as f64)));
@@ -113,7 +116,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn text_has_a_figure_a_line() {
+    fn text_has_one_figure_on_each_line() {
         let text = text(&snapshot());
         for line in [
             "clients           1,200",

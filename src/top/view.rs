@@ -1,4 +1,4 @@
-//! How snapshots look in a terminal of any size: what does not fit is left out whole.
+//! Draws snapshots in a terminal of any size. Parts that do not fit are left out as a whole.
 
 use std::time::Instant;
 
@@ -16,22 +16,22 @@ use super::seen::Seen;
 use super::words::{ends, who};
 use crate::admin::dashboard::{Shard, Snapshot};
 
-/// A loop that has begun no turn for so long stands.
+/// An event loop that has not begun a turn for this long is stuck.
 const STANDS_MS: u64 = 5_000;
 
-/// The lines around the rows of a table: two of its border and its head.
+/// The lines around the rows of a table: its border and its head.
 const TABLE_FRAME: u16 = 3;
 
-/// Below it one list is shown and not two beside each other.
+/// On narrower terminals one list is shown in place of two side by side.
 const TWO_LISTS_COLUMNS: u16 = 76;
 
-/// Draws all that has been seen, as it stands at `now`.
+/// Draws the whole screen, as of `now`.
 pub(super) fn draw(frame: &mut Frame<'_>, name: &str, seen: &Seen, now: Instant) {
     let [head, body] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(frame.area());
     frame.render_widget(title(name, seen, now, head.width), head);
     let Some(snapshot) = seen.snapshots.back() else {
-        let waits = "The first second is being counted …";
+        let waits = "Waiting for the first second of data …";
         return frame.render_widget(Line::from(waits).fg(DIM), body);
     };
     let [figures, heat, shards, lists] =
@@ -59,7 +59,7 @@ fn title(name: &str, seen: &Seen, now: Instant, width: u16) -> Line<'static> {
     let snapshot = seen.snapshots.back();
     let stale_s = seen.stale_s(now);
     let version = snapshot.map_or("", |snapshot| &snapshot.version);
-    // How long it was up at the last word is not how long it is up.
+    // The uptime of an old snapshot is not the current one.
     let up = snapshot.filter(|_| stale_s.is_none());
     let up = up.map_or_else(String::new, |each| format!("up {}  ", span(each.uptime_s)));
     let last = stale_s.map(|age_s| format!("last data {} ago", span(age_s as f64)));
@@ -87,8 +87,8 @@ fn title(name: &str, seen: &Seen, now: Instant, width: u16) -> Line<'static> {
     fit::line(parts, width)
 }
 
-/// Rows for the figures, the latency, the shards and the lists. On a low terminal the shards come
-/// first, then the figures, and the lists last.
+/// The heights of the figures, the latency, the shards and the lists. On a low terminal the shards
+/// get rows first, then the figures, and the lists last.
 fn rows(height: u16, shards: u16) -> [u16; 4] {
     let mut left = height;
     let mut grant = |want: u16, least: u16| {
@@ -102,7 +102,7 @@ fn rows(height: u16, shards: u16) -> [u16; 4] {
     let mut latency = grant(5, 5);
     let mut lists = grant(5, 5);
     if lists > 0 {
-        // With their history.
+        // The row of the figures' history.
         figures += grant(1, 1);
     }
     of_shards += grant(all_shards - of_shards.min(all_shards), 1);
@@ -131,7 +131,7 @@ fn block(title: impl Into<Line<'static>>) -> Block<'static> {
         .title(title)
 }
 
-/// A name, a figure, what else is said of it, the longest first, and what the history is of.
+/// A card: a name, a figure, notes beside it (the longest first), and the data of its history.
 struct Card {
     name: &'static str,
     value: String,
@@ -140,7 +140,7 @@ struct Card {
 }
 
 impl Card {
-    /// The last ones give way first.
+    /// The last cards are left out first.
     fn need(&self, rank: u8) -> Need {
         let least = self.more.last().map_or("", String::as_str);
         let texts = [self.name, &self.value, least].map(|text| Span::from(text).width());
@@ -208,7 +208,7 @@ fn cards(snapshot: &Snapshot) -> [Card; 4] {
     ]
 }
 
-/// Figures beside each other, those that change by the second with their history.
+/// Draws the figures side by side, those that change every second with their history.
 fn draw_figures(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snapshot) {
     if area.height == 0 {
         return;
@@ -229,7 +229,7 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
         ("p99.9", latency.p999_us, 3),
         ("max", latency.max_us, 2),
     ];
-    // A name and its figure come and go together.
+    // A name and its figure are shown or left out together.
     let needs = figures.map(|(name, us, rank)| Need {
         width: Span::from(format!(" {name} {} ", micros(us))).width() as u16,
         rank,
@@ -250,7 +250,7 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, seen: &Seen, snapshot: &Snaps
     frame.render_widget(Heat(seen), inside);
 }
 
-/// As many shards as there are rows for, the busiest if that is not all of them.
+/// As many shards as there are rows; the busiest, if that is not all of them.
 fn shard_table(shards: &[Shard], area: Rect) -> Table<'static> {
     let room = usize::from(area.height.saturating_sub(TABLE_FRAME));
     let inside = area.width.saturating_sub(2);
@@ -296,7 +296,7 @@ fn shard_table(shards: &[Shard], area: Rect) -> Table<'static> {
     fit::table(columns, inside).block(block(title))
 }
 
-/// Which one it is, and how much of a core it takes.
+/// A shard's number and the share of a core that it uses.
 fn busy(place: usize, shard: &Shard, columns: usize) -> Line<'static> {
     let filled = ((shard.busy * columns as f64).round() as usize).min(columns);
     let color = if shard.busy > 0.9 { HIGH } else { ACCENT };
@@ -305,7 +305,7 @@ fn busy(place: usize, shard: &Shard, columns: usize) -> Line<'static> {
         Span::from("█".repeat(filled)).fg(color),
         Span::from("░".repeat(columns - filled)).fg(Color::Indexed(238)),
         match shard.turn_age_ms > STANDS_MS {
-            true => Span::from(" stands").fg(HIGH),
+            true => Span::from(" stuck").fg(HIGH),
             false => Span::from(format!(" {:>5.1} %", shard.busy * 100.0)),
         },
     ])
@@ -330,7 +330,7 @@ fn draw_lists(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
 fn slow_table(snapshot: &Snapshot, width: u16) -> Table<'static> {
     let inside = width.saturating_sub(2);
     let clients = &snapshot.slow_clients;
-    // Beside an address that is long there is still room for the two figures.
+    // A long address leaves room for the two figures.
     let name = inside.saturating_sub(20).max(8);
     let waiting = |waiting: usize| Line::from(bytes(waiting as f64));
     let columns = vec![
@@ -382,7 +382,7 @@ fn slow_table(snapshot: &Snapshot, width: u16) -> Table<'static> {
 fn end_table(snapshot: &Snapshot, width: u16) -> Table<'static> {
     let inside = width.saturating_sub(2);
     let ends = ends(snapshot);
-    // Beside a reason that is long there is still room for its total.
+    // A long reason leaves room for its total.
     let room = inside.saturating_sub(8).max(8);
     let reason = |word: &str, reason: &str| {
         let reason = reason.replace('_', " ");
@@ -456,7 +456,7 @@ mod tests {
         seen
     }
 
-    /// The words and figures on a screen, without its lines and bars.
+    /// The words and figures on a screen, without lines and bars.
     fn words(screen: &str) -> BTreeSet<&str> {
         let is_part = |letter: char| letter.is_alphanumeric() || "/%.,:-_µ–>".contains(letter);
         let words = screen.split(|letter| !is_part(letter));
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_has_all_that_a_snapshot_says() {
+    fn a_large_screen_shows_the_whole_snapshot() {
         let now = Instant::now();
         let screen = screen(120, 40, &seen(now), now);
         for said in [
@@ -485,7 +485,7 @@ mod tests {
             "p99 1.5 ms",
             "100 µs",
             "25.0 %",
-            "stands",
+            "stuck",
             "4.0 KiB",
             "Slow clients: 12",
             "0-7-1",
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shards_are_on_every_screen_and_the_busiest_if_not_all_fit() {
+    fn every_screen_shows_the_shards_or_the_busiest_of_them() {
         let now = Instant::now();
         let mut many = snapshot();
         many.shards = vec![many.shards[0]; 16];
@@ -525,7 +525,7 @@ mod tests {
         crowded.take(many, now);
         for (width, height) in [(60, 15), (80, 24), (120, 40), (40, 10)] {
             let few = screen(width, height, &seen(now), now);
-            assert!(few.contains("25.0 %") && few.contains("stands"), "{few}");
+            assert!(few.contains("25.0 %") && few.contains("stuck"), "{few}");
             let crowd = screen(width, height, &crowded, now);
             assert!(
                 crowd.contains(" 11 ") && crowd.contains("99.0 %"),
@@ -537,12 +537,12 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_are_out_of_date_are_dimmed_with_their_age_and_without_the_uptime() {
+    fn stale_figures_are_dimmed_and_show_their_age_but_no_uptime() {
         let now = Instant::now();
         let mut seen = seen(now);
         let later = |seconds| now + Duration::from_secs(seconds);
         assert!(screen(100, 30, &seen, later(1)).contains("live"));
-        // The connection stands, and nothing comes.
+        // The connection is open, but nothing arrives.
         let quiet = screen(100, 30, &seen, later(4));
         assert!(
             quiet.contains("last data 4 s ago") && !quiet.contains("retrying"),
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_that_is_lost_at_once_is_said_to_be() {
+    fn a_connection_lost_at_once_is_shown() {
         let mut seen = Seen::default();
         seen.lost = Some("refused".to_owned());
         let screen = screen(100, 30, &seen, Instant::now());

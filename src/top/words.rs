@@ -1,13 +1,13 @@
-//! What a snapshot says of clients, on a screen and in a pipe alike.
+//! Texts about clients that the screen and the text output share.
 
 use crate::admin::dashboard::{Reason, SlowClient, Snapshot};
 
-/// How a client that is behind is called.
+/// The name of a slow client: its address if it is shown, else its id.
 pub(super) fn who(client: &SlowClient) -> &str {
     client.address.as_deref().unwrap_or(&client.connection)
 }
 
-/// Why connections ended and were refused, what is most frequent first.
+/// The reasons of closed and refused connections, the most frequent first.
 pub(super) fn ends(snapshot: &Snapshot) -> Vec<(&'static str, &Reason)> {
     let closes = snapshot.closes.iter().map(|reason| ("closed", reason));
     let refusals = snapshot.refusals.iter().map(|reason| ("refused", reason));

@@ -93,7 +93,7 @@ fn a_shard_that_stands_is_named_until_it_turns_again() {
     client.send(Message::text("wait")).expect("sent");
     let late = ask_until(relay.admin(), "/livez", 503);
     assert!(
-        late.body.starts_with("shard 0: its loop stands since "),
+        late.body.starts_with("shard 0: event loop stuck for "),
         "{late:?}"
     );
     release.send(()).expect("it waits");

@@ -1,4 +1,4 @@
-//! What the binary says when it has started: in its log, and on its terminal alone.
+//! Output of the binary at its start: in the log, and only on the terminal.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -276,7 +276,7 @@ fn a_link_on_the_terminal_opens_the_dashboard_once_and_is_in_no_log() {
     for path in ["/", "/dashboard/snapshot", "/dashboard/config"] {
         assert_eq!(status(path, ""), 403, "{path}");
     }
-    // Whoever only looks does not use it up, and who guesses gets nothing.
+    // HEAD and prefetching do not use the link up, and a guessed secret is refused.
     assert_eq!(ask(admin, "HEAD", target, "").status, 503);
     assert_eq!(status(target, "Sec-Purpose: prefetch;prerender\r\n"), 503);
     assert_eq!(status("/dashboard/open?link=a-guess", ""), 403);

@@ -44,7 +44,7 @@ fn a_pattern_that_shuts_out_its_own_base_is_warned_of() {
         // It is shut by another key.
         let own = "{keys: [another-key-of-0123456789]}";
         let said = of(&format!("{shut}{}{own}}}}}\n", lobby(path)));
-        assert!(said.contains("by other keys or tokens"), "{said}");
+        assert!(said.contains("accepts other keys or tokens"), "{said}");
         // Both are open, or both shut alike.
         for text in ["", shut] {
             assert_eq!(of(&format!("{text}{}{{}}}}}}\n", lobby(path))), "");
@@ -87,7 +87,7 @@ fn an_older_config_file_gives_the_same_access() {
     // The warning says that the list has no effect.
     let warnings = before.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].starts_with("auth.keys: an empty list shuts nothing"));
+    assert!(warnings[0].starts_with("auth.keys: an empty list requires no credential"));
     let same = Config {
         auth: Config::default().auth,
         api: Config::default().api,
@@ -145,8 +145,8 @@ fn only_false_opens_an_endpoint_if_auth_needs_keys() {
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             // With true, which is for all, nobody would come in there.
             let message = match own.contains("auto") || !auth.contains("true") {
-                true => "endpoint hub: an empty list of keys would let in whoever asks",
-                false => "endpoint hub: nobody could come in",
+                true => "endpoint hub: an empty list of keys would let anybody connect",
+                false => "endpoint hub: nobody could connect",
             };
             assert!(found[0].contains(message), "{text}: {found:?}");
             assert!(found[0].contains("hub.auth.keys"), "{text}: {found:?}");
@@ -171,7 +171,7 @@ fn only_false_opens_an_endpoint_if_auth_needs_keys() {
         }
     }
     for text in ["auth: {enabled: true, keys: []}", "auth: {enabled: true}"] {
-        assert!(problems(text)[0].contains("nobody could come in"), "{text}");
+        assert!(problems(text)[0].contains("nobody could connect"), "{text}");
     }
 }
 
@@ -193,13 +193,16 @@ fn a_secret_that_is_set_to_nothing_is_a_problem_whichever_it_is() {
     for nothing in ["", " ", "\n"] {
         for variable in &variables {
             let error = from_all("", &[(variable, nothing)], &[]).expect_err(variable);
-            let expected = format!("environment {variable}: a secret is set to nothing");
+            let expected = format!("environment {variable}: a secret is set to an empty text");
             assert!(error.starts_with(&expected), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
         for path in &secrets {
             let error = from_all("", &[], &[&format!("{path}={nothing}")]).expect_err(path);
-            assert!(error.contains("a secret is set to nothing"), "{error}");
+            assert!(
+                error.contains("a secret is set to an empty text"),
+                "{error}"
+            );
         }
     }
     // Spellings of no value, and values that look empty but are not.
@@ -373,7 +376,7 @@ fn weak_and_useless_keys_cause_warnings_without_the_key() {
         ),
         (
             "auth: {keys: []}".to_owned(),
-            vec!["auth.keys: an empty list shuts nothing"],
+            vec!["auth.keys: an empty list requires no credential"],
         ),
         (
             format!("auth: {{enabled: false}}\nendpoints: {{hub: {{auth: {{keys: [{KEY}]}}}}}}"),

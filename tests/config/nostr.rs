@@ -162,13 +162,17 @@ fn only_nostr_endpoints_print_unset_nostr_keys() {
 fn values_that_are_none_are_refused_at_their_place() {
     for (key, value, told) in [
         ("urls", "relay.example.com", "write wss://relay.example.com"),
-        ("urls", "[https://a.example]", "use wss:// for https://"),
+        (
+            "urls",
+            "[https://a.example]",
+            "write wss:// in place of https://",
+        ),
         ("urls", "['wss://a.example/?b']", "query or a fragment"),
         ("urls", "['wss://a.example#b']", "query or a fragment"),
         ("urls", "['wss://']", "not the URL of a relay"),
         ("urls", "['wss://a@b.example']", "not the URL of a relay"),
         ("urls", "null", "not a list of URLs"),
-        ("memory_events", "0", "less than the least, 1"),
+        ("memory_events", "0", "less than the minimum, 1"),
         ("info.name", "\"\"", "not a text"),
         ("info.name", "\"a\\nb\"", "printable"),
         ("info.description", "\"a\\tb\"", "printable but for line"),
@@ -180,19 +184,19 @@ fn values_that_are_none_are_refused_at_their_place() {
         ("auth.private_kinds", "[65536]", "0 to 65535"),
         ("auth.private_kinds", "[-1]", "0 to 65535"),
         ("auth.private_kinds", "['+1']", "0 to 65535"),
-        ("auth.keys", "1001", "more than the most, 1000"),
-        ("events.bytes", "0", "less than the least"),
+        ("auth.keys", "1001", "more than the maximum, 1000"),
+        ("events.bytes", "0", "less than the minimum"),
         ("events.content_chars", "many", "(or off)"),
         ("events.future", "900", "did you mean 900s?"),
         ("events.future", "off", "not a duration"),
-        ("events.past", "100ms", "less than the least, 1s"),
-        ("events.pow", "256", "more than the most, 255"),
-        ("events.kinds", "[]", "takes no event at all"),
+        ("events.past", "100ms", "less than the minimum, 1s"),
+        ("events.pow", "256", "more than the maximum, 255"),
+        ("events.kinds", "[]", "would accept no event at all"),
         ("events.kinds", "some", "\"some\" is not a kind"),
-        ("queries.filters", "0", "less than the least"),
-        ("queries.limit", "0", "less than the least"),
-        ("readers", "65", "more than the most, 64"),
-        ("readers", "0", "less than the least, 1"),
+        ("queries.filters", "0", "less than the minimum"),
+        ("queries.limit", "0", "less than the minimum"),
+        ("readers", "65", "more than the maximum, 64"),
+        ("readers", "0", "less than the minimum, 1"),
     ] {
         let path = format!("endpoints.hub.nostr.{key}");
         let found = problems(&file_of(&path, value));
@@ -262,7 +266,7 @@ fn conflicting_nostr_keys_are_reported_with_their_place() {
         (
             "nostr: {queries: {limit_default: 5001}}",
             "nostr.queries.limit_default",
-            "would get 5001 events, and the most is 5000",
+            "would get 5001 events, which is more than the maximum of 5000",
         ),
         (
             "slow_client: {policy: drop_oldest}",
@@ -352,8 +356,8 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
 
 #[test]
 fn unusual_nostr_settings_cause_warnings() {
-    let kinds = "endpoints.nostr.nostr.urls: it is empty, so nobody can prove a key (NIP-42), and \
-                 events of private kinds (4, 1059, 21059) are refused";
+    let kinds = "endpoints.nostr.nostr.urls: the list is empty, so nobody can prove a key \
+                 (NIP-42), and events of private kinds (4, 1059, 21059) are refused";
     let found = warnings(&file(""));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with(kinds), "{found:?}");
@@ -383,7 +387,7 @@ fn an_endpoint_at_the_root_hides_the_default_room_and_warns() {
     for kind in ["nostr", "pubsub"] {
         let text = format!("endpoints: {{relay: {{kind: {kind}, path: /}}}}");
         let expected = "endpoints.relay.path: endpoint hub loses its default room / to endpoint \
-                        relay, since an exact path goes before /**";
+                        relay, since an exact path beats /**";
         assert_eq!(rooms(&text), [expected]);
     }
     for quiet in [
@@ -408,7 +412,7 @@ fn check_prints_a_relay_and_what_is_odd_about_it() {
     let said: Vec<&str> = text(&output.stderr).lines().collect();
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(said[1].starts_with("warning: endpoints.nostr.path: endpoint hub loses"));
-    assert!(said[2].starts_with("warning: endpoints.nostr.nostr.urls: it is empty"));
+    assert!(said[2].starts_with("warning: endpoints.nostr.nostr.urls: the list is empty"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn listeners_and_proxies_need_what_they_rest_on() {
     let bad = problems("server: {listen: [\"8080\"], trusted_proxies: [proxy], unix_mode: rw}");
     assert_eq!(bad.len(), 3, "{bad:?}");
     assert!(
-        bad[0].contains("\"8080\" is no listener; write http://"),
+        bad[0].contains("\"8080\" is not a listener; write http://"),
         "{bad:?}"
     );
 }
@@ -97,7 +97,7 @@ fn no_endpoint_can_have_a_path_that_tells_the_relays_health() {
             format!("endpoints:\n  x: {{kind: hub, path: {path}, enabled: {enabled}}}\n")
         };
         let found = problems(&at(path, true));
-        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is where the relay");
+        let expected = format!("config.yaml:2:24 endpoints.x.path: {path} is a status page");
         assert!(
             found.len() == 1 && found[0].starts_with(&expected),
             "{found:?}"
@@ -267,15 +267,15 @@ fn a_guard_that_admits_no_client_is_an_error() {
     for (file, place) in [
         (
             "auth: {enabled: true}",
-            "config.yaml:1:17 auth.enabled: nobody could come in",
+            "config.yaml:1:17 auth.enabled: nobody could connect",
         ),
         (
             "endpoints: {hub: {auth: {enabled: true}}}",
-            "config.yaml:1:35 endpoints.hub.auth.enabled: endpoint hub: nobody could come in",
+            "config.yaml:1:35 endpoints.hub.auth.enabled: endpoint hub: nobody could connect",
         ),
         (
             "auth: {jwt: {audience: relay}}",
-            "config.yaml:1:24 auth.jwt.audience: issuer and audience are about tokens",
+            "config.yaml:1:24 auth.jwt.audience: issuer and audience apply to tokens",
         ),
         (
             "endpoints: {hub: {auth: {jwt: {issuer: us}}}}",

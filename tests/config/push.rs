@@ -166,7 +166,7 @@ fn an_endpoint_of_its_kind_has_its_defaults_and_other_paths() {
     assert_eq!(config.expect("a config").endpoints["more"], expected);
     let found = problems("endpoints:\n  more: {path: /m, kind: push}\n");
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("/api/push is taken"), "{found:?}");
+    assert!(found[0].contains("/api/push is already used"), "{found:?}");
 }
 
 #[test]
@@ -182,10 +182,10 @@ fn paths_and_files_that_meet_are_conflicts() {
         let found = problems(&format!(
             "endpoints: {{lobby: {{kind: hub, path: \"{path}\"}}}}"
         ));
-        assert!(found[0].contains("is taken"), "{path}: {found:?}");
+        assert!(found[0].contains("is already used"), "{path}: {found:?}");
     }
     let found = problems("pages: {enabled: true}\nendpoints: {push: {push_path: /demo}}");
-    assert!(found[0].contains("/demo is taken"), "{found:?}");
+    assert!(found[0].contains("/demo is already used"), "{found:?}");
     let more = "kind: push, path: /m, push_path: /more, journal: a.redb";
     let found = problems(&format!(
         "endpoints: {{push: {{journal: a.redb}}, more: {{{more}}}}}"

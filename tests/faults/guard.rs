@@ -64,7 +64,7 @@ fn the_last_key_is_removed_by_a_reload() {
     }
     assert_eq!(
         (
-            stage.relay.logged("nobody would need any"),
+            stage.relay.logged("and would need none"),
             reloads("applied")
         ),
         (3, 0.0)
@@ -97,7 +97,7 @@ fn the_variable_of_a_secret_is_empty() {
             .expect("the binary runs");
         assert_eq!(output.status.code(), Some(78), "{variable}");
         let said = String::from_utf8_lossy(&output.stderr);
-        let expected = format!("environment {variable}: a secret is set to nothing");
+        let expected = format!("environment {variable}: a secret is set to an empty text");
         assert!(said.starts_with(&expected), "{said}");
     }
 }

@@ -24,7 +24,7 @@ fn count(text: &str, word: &str) -> usize {
     words.filter(|each| *each == word).count()
 }
 
-/// What stands between `from` and the next `to`.
+/// The text between `from` and the next `to`.
 fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
     let rest = text
         .split_once(from)

@@ -22,8 +22,9 @@ impl Peer {
         }
     }
 
-    /// What connections are counted by if even a trusted proxy has to count as one client. All
-    /// Unix sockets together count as the unspecified address, which no client on a network has.
+    /// The address by which connections are counted if even a trusted proxy counts as one client.
+    /// All Unix sockets together count as the unspecified address, which no client on a network
+    /// has.
     pub(crate) fn counting_ip(self) -> IpAddr {
         self.ip().unwrap_or(Ipv6Addr::UNSPECIFIED.into())
     }

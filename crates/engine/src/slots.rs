@@ -276,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_keep_their_slots_and_the_lowest_vacant_one_is_used_next(
+        fn values_keep_their_slots_and_the_lowest_vacant_one_is_next(
             steps in proptest::collection::vec(any::<u32>(), 0..600),
         ) {
             let (slots, model) = behaves_like_a_map(&steps);

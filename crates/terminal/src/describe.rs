@@ -1,5 +1,5 @@
-//! Completions and the manual page of a program, made from the definition of its command line: what
-//! `--help` says, a shell completes and `man` shows are one text.
+//! Completions and the manual page of a program. They are made from the definition of its command
+//! line, so that `--help`, the shell and `man` show the same text.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -23,8 +23,8 @@ pub enum Describe {
 }
 
 impl Describe {
-    /// Prints it. The exit code is 1 if it cannot be written; a reader that has seen enough
-    /// is not a failure.
+    /// Prints the text. The exit code is 1 if it cannot be written, except if the reader has
+    /// closed the pipe.
     pub fn run(&self, command: Command) -> ExitCode {
         let text = match self {
             Describe::Completions { shell } => completions(command, *shell),
@@ -37,7 +37,7 @@ impl Describe {
     }
 }
 
-/// The script by which `shell` completes the command line.
+/// The completion script for `shell`.
 pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
@@ -50,7 +50,7 @@ pub fn manual(mut command: Command) -> Vec<u8> {
     command = command.disable_help_subcommand(true);
     command.build();
     let mut page = Vec::new();
-    // A `Vec` takes every write.
+    // A write to a `Vec` cannot fail.
     let _ = whole(&command, &mut page);
     page
 }
@@ -76,7 +76,7 @@ fn whole(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// Those below `command`, each with its options, and those below each of them.
+/// Writes the subcommands of `command` with their options, recursively.
 fn subcommands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
         if each.has_subcommands() {
@@ -89,7 +89,7 @@ fn subcommands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn subcommand(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
-    // Options that hold everywhere stand at the top of the page, once.
+    // Global options are listed once, at the top of the page.
     let own = command.clone().mut_args(|arg| {
         let is_known = arg.is_global_set() || matches!(arg.get_id().as_str(), "help" | "version");
         arg.hide(is_known)
@@ -104,7 +104,7 @@ fn subcommand(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     parts.extend_from_slice(b".PP\n");
     man.render_synopsis_section(&mut parts)?;
     man.render_options_section(&mut parts)?;
-    // They are parts of a section here, so their own headings go.
+    // They are parts of a section here, so their own headings are left out.
     for line in parts.split_inclusive(|byte| *byte == b'\n') {
         if !line.starts_with(b".SH ") {
             page.extend_from_slice(line);
@@ -121,12 +121,12 @@ fn heading(name: &str, page: &mut Vec<u8>) -> io::Result<()> {
     roff.control("SH", [name]).to_writer(page)
 }
 
-/// A text whose lines and columns mean something, such as examples.
+/// Writes preformatted text, such as examples.
 fn as_it_stands(text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     let mut roff = Roff::new();
     roff.control("PP", []).control("nf", []);
     for line in text.lines() {
-        // An empty line of roff ends a paragraph; this is one that is seen.
+        // An empty line in roff would end the paragraph; this prints one.
         match line.is_empty() {
             true => roff.control("sp", []),
             false => roff.text([roman(line)]),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_the_options_once_the_subcommands_and_the_examples_as_they_stand() {
+    fn the_page_has_options_once_subcommands_and_verbatim_examples() {
         let page = text(&manual(Tried::command()));
         assert!(page.contains("Tries things"), "{page}");
         assert_eq!(page.matches("How deep to go").count(), 1, "{page}");

@@ -1,27 +1,27 @@
-//! The parts of a screen that fit into its width.
+//! Selects the parts of a screen that fit into its width.
 //!
-//! Nothing is cut in the middle of a word: of the parts of a line, of the columns of a table and of
-//! cards beside each other, those with the highest rank are left out until the rest fits. A part of
-//! rank 0 is left out last.
+//! Nothing is cut in the middle of a word. Of the parts of a line, the columns of a table or cards
+//! side by side, those with the highest rank are left out until the rest fits. A part of rank 0 is
+//! left out last.
 
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table};
 
-/// Columns between those of a table.
+/// Space between the columns of a table.
 const GAP: u16 = 1;
 
-/// How wide something is, and when it gives way to others.
+/// The width of a part, and its rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// In columns of the terminal.
+    /// Width in columns of the terminal.
     pub width: u16,
-    /// The highest is left out first, and of equal ones the last.
+    /// Parts with the highest rank are left out first; among equal ranks, the last part.
     pub rank: u8,
 }
 
-/// The places of those that fit side by side, so many columns apart.
+/// The indices of the parts that fit side by side, `gap` columns apart.
 pub fn fitting(needs: &[Need], gap: u16, width: u16) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..needs.len()).collect();
     let total = |kept: &[usize]| -> u32 {
@@ -44,7 +44,7 @@ pub fn fitting(needs: &[Need], gap: u16, width: u16) -> Vec<usize> {
     kept
 }
 
-/// A line of those parts that fit, each with its rank.
+/// A line of the parts that fit, each given with its rank.
 pub fn line(parts: Vec<(u8, Span<'static>)>, width: u16) -> Line<'static> {
     let need = |(rank, span): &(u8, Span<'_>)| Need {
         width: columns(span.width()),
@@ -57,14 +57,14 @@ pub fn line(parts: Vec<(u8, Span<'static>)>, width: u16) -> Line<'static> {
     Line::from_iter(parts.map(|(_, (_, span))| span))
 }
 
-/// The first of these texts that fits, or none of them.
+/// The first of these texts that fits, or an empty one.
 pub fn first<'t>(texts: &[&'t str], width: u16) -> &'t str {
     let fits = |text: &&&str| columns(Span::from(**text).width()) <= width;
     texts.iter().find(fits).copied().unwrap_or_default()
 }
 
-/// A text of at most so many columns: its last words are left out, and a single word that is too
-/// long ends early, each with an ellipsis.
+/// A text of at most `width` columns: the last words, or the end of a single word that is too long,
+/// are replaced by an ellipsis.
 pub fn shortened(text: &str, width: u16) -> String {
     if columns(Span::from(text).width()) <= width {
         return text.to_owned();
@@ -87,7 +87,7 @@ pub fn shortened(text: &str, width: u16) -> String {
     }
 }
 
-/// The cards that fit side by side, by their places: equally wide if they can be.
+/// The cards that fit side by side, by their indices, with equal widths if possible.
 pub fn cards(needs: &[Need], area: Rect) -> Vec<(usize, Rect)> {
     let kept = fitting(needs, 0, area.width);
     let Ok(count) = u16::try_from(kept.len()) else {
@@ -108,13 +108,13 @@ pub fn cards(needs: &[Need], area: Rect) -> Vec<(usize, Rect)> {
     areas
 }
 
-/// A column of a table; the first one is at the left, the others are figures at the right.
+/// A column of a table. The first one is aligned left; the others are figures, aligned right.
 pub struct Column {
-    /// When it gives way.
+    /// The rank; see [`Need::rank`].
     pub rank: u8,
-    /// Its name, above the cells.
+    /// The heading.
     pub head: &'static str,
-    /// From the top down.
+    /// The cells, from the top down.
     pub cells: Vec<Line<'static>>,
 }
 
@@ -129,7 +129,7 @@ impl Column {
     }
 }
 
-/// A table of those columns that fit. Room that is left goes between the first and the others.
+/// A table of the columns that fit. Spare width goes between the first column and the others.
 pub fn table(columns: Vec<Column>, width: u16) -> Table<'static> {
     let needs: Vec<Need> = columns.iter().map(Column::need).collect();
     let kept = fitting(&needs, GAP, width);
@@ -137,7 +137,7 @@ pub fn table(columns: Vec<Column>, width: u16) -> Table<'static> {
     let taken: u16 = kept.iter().map(|place| needs[*place].width).sum();
     let mut spare = width.saturating_sub(taken + gaps);
     let mut widths: Vec<u16> = kept.iter().map(|place| needs[*place].width).collect();
-    // The figures move apart first, up to what is easily read across.
+    // Spare width goes between the figures first, as far as rows stay easy to read.
     for (number, width) in widths.iter_mut().enumerate().rev() {
         let extra = match number {
             0 => spare,
@@ -161,7 +161,7 @@ pub fn table(columns: Vec<Column>, width: u16) -> Table<'static> {
         .header(row(head).style(Style::new().add_modifier(Modifier::DIM)))
 }
 
-/// Columns by which figures move apart at the most.
+/// The most spare width between two columns of figures.
 const APART_MAX: u16 = 6;
 
 fn take(column: &mut Column, at: usize) -> Line<'static> {
@@ -180,7 +180,7 @@ fn row(lines: Vec<Line<'static>>) -> Row<'static> {
     }))
 }
 
-/// Wider than any terminal is as wide as one can be.
+/// A width as `u16`; larger ones are wider than any terminal anyway.
 fn columns(width: usize) -> u16 {
     u16::try_from(width).unwrap_or(u16::MAX)
 }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_rank_is_left_out_first_and_of_equal_ones_the_last() {
+    fn the_highest_rank_is_left_out_first_then_the_last_part() {
         let all = needs(&[(5, 0), (5, 2), (5, 1), (5, 2)]);
         assert_eq!(fitting(&all, 1, 23), [0, 1, 2, 3]);
         assert_eq!(fitting(&all, 1, 22), [0, 1, 2]);

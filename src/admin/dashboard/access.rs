@@ -1,9 +1,9 @@
-//! Who may see the dashboard.
+//! Access to the dashboard.
 //!
-//! Whoever shows the token, where there is one. Without one the listener must be on a loopback
-//! address, and the request must name the machine itself: a page from elsewhere whose name was made
-//! to point here (DNS rebinding) names that. Nor may it come through a proxy: whoever can reach
-//! that one is not on this machine.
+//! If a token is set, requests must present it. Without a token the listener must be on a loopback
+//! address, and the `Host` must be this machine: a foreign page whose name was made to point here
+//! (DNS rebinding) sends its own name. The request must not come through a proxy either, since
+//! clients on other machines may reach the proxy.
 
 use std::net::IpAddr;
 
@@ -18,13 +18,14 @@ use crate::wire::http::Head;
 /// The subprotocol of the stream. A page offers its token as another one.
 pub(super) const PROTOCOL: &str = "corecast.dashboard.v1";
 
-/// What the token is offered as: in base64 for URLs, since not every character fits there.
+/// The prefix of the subprotocol that carries the token, in base64 for URLs, since a subprotocol
+/// cannot hold every character of a token.
 const TOKEN_PROTOCOL: &str = "token.";
 
-/// What opens the dashboard.
+/// The conditions of access to the dashboard.
 #[derive(PartialEq, Eq)]
 pub(super) struct Access {
-    /// One key or none.
+    /// At most one key.
     token: ApiKeys,
     is_loopback: bool,
 }
@@ -32,13 +33,13 @@ pub(super) struct Access {
 /// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr)]
 pub(super) enum Denied {
-    /// Others can reach the listener, and there is no token.
+    /// No token is set, and other machines can reach the listener.
     #[strum(serialize = "dashboard_closed")]
     Closed,
-    /// There is no token, and the request names another host than this machine.
+    /// No token is set, and the `Host` is not this machine.
     #[strum(serialize = "bad_host")]
     Host,
-    /// There is no token, and the request comes through a proxy.
+    /// No token is set, and the request comes through a proxy.
     #[strum(serialize = "behind_proxy")]
     Proxied,
     /// The token is missing.
@@ -57,30 +58,30 @@ impl Denied {
         }
     }
 
-    /// A fixed word.
+    /// The `code` in the JSON of the refusal.
     pub(super) fn code(self) -> &'static str {
         self.into()
     }
 
-    /// What is wrong and what to do.
+    /// The reason of the refusal and a solution.
     pub(super) fn text(self) -> &'static str {
         match self {
             Denied::Closed => {
                 "The dashboard is closed, since other machines can reach this port: set \
                  admin.token (or CORECAST_ADMIN_TOKEN) to a secret of at least 16 characters, or \
-                 metrics.host to 127.0.0.1, or start the relay in a terminal, which is given a \
+                 metrics.host to 127.0.0.1, or start the relay in a terminal, where it shows a \
                  link."
             }
             Denied::Host => {
-                "Without a token the dashboard is for this machine alone: open it at localhost, \
+                "Without a token the dashboard is only for this machine: open it at localhost, \
                  or set admin.token."
             }
             Denied::Proxied => {
-                "Without a token the dashboard is for this machine alone, and this request came \
+                "Without a token the dashboard is only for this machine, and this request came \
                  through a proxy: set admin.token."
             }
-            Denied::NoToken => "The dashboard needs the token that admin.token is set to.",
-            Denied::BadToken => "This is not the token that admin.token is set to.",
+            Denied::NoToken => "The dashboard requires the token from admin.token.",
+            Denied::BadToken => "The token differs from admin.token.",
         }
     }
 }
@@ -93,7 +94,7 @@ impl Access {
         }
     }
 
-    /// Whether the page itself, which holds no figures, may go out.
+    /// Whether the page itself, which holds no figures, may be sent.
     pub(super) fn judge_page(&self, head: &Head<'_>) -> Result<(), Denied> {
         match self.token.is_empty() {
             false => Ok(()),
@@ -104,7 +105,7 @@ impl Access {
         }
     }
 
-    /// Whether figures may go out.
+    /// Whether figures may be sent.
     pub(super) fn judge(&self, head: &Head<'_>) -> Result<(), Denied> {
         self.judge_page(head)?;
         let is_good = self.token.is_empty()
@@ -118,12 +119,12 @@ impl Access {
     }
 }
 
-/// Whether a token is there, good or not.
+/// Whether the request presents a token, valid or not.
 fn shows_token(head: &Head<'_>) -> bool {
     bearer(head).is_some() || protocols(head).any(|each| each.starts_with(TOKEN_PROTOCOL))
 }
 
-/// Whether the page that asks, if one does, is ours.
+/// Whether the request comes from our own page or not from a page at all.
 pub(super) fn is_own_page(head: &Head<'_>) -> bool {
     let same = Origins {
         allow: vec![Origin::Same],
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_opens_it_as_a_header_and_as_a_subprotocol_and_nothing_else_does() {
+    fn only_the_token_as_a_header_or_subprotocol_opens_it() {
         let token = TOKEN.parse().expect("a key");
         let offered = URL_SAFE_NO_PAD.encode(TOKEN);
         for is_loopback in [false, true] {

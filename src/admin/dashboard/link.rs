@@ -1,8 +1,8 @@
-//! A link that opens the dashboard once, for whoever sits at the relay's terminal: where others can
-//! reach the admin listener and no token is set, it is the only way in.
+//! A link that opens the dashboard once. It is written to the relay's terminal. If other machines
+//! can reach the admin listener and no token is set, it is the only way to open the dashboard.
 //!
-//! The link has a secret, of which only the hash is kept. Whoever opens it gets a cookie with
-//! another secret, and so stays let in until the relay ends or a token is set.
+//! The link contains a secret, of which only the hash is kept. The browser that opens it gets a
+//! cookie with another secret, which is valid until the relay ends or a token is set.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,27 +15,27 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use crate::guard::{ApiKey, ApiKeys};
 use crate::wire::http::{Head, Response};
 
-/// The path that the link leads to.
+/// The path of the link.
 pub(super) const PATH: &str = "/dashboard/open";
 
-/// How long the link opens something.
+/// How long the link is valid.
 pub const VALID: Duration = Duration::from_secs(600);
 
 const COOKIE: &str = "corecast_dashboard";
 
 /// See the module.
 pub struct Link {
-    /// The secret of the link; none once it was used.
+    /// The secret of the link; empty after its use.
     unused: Mutex<ApiKeys>,
-    /// What the cookie has; none until the link was used.
+    /// The secret of the cookie; empty until the link is used.
     cookie: Mutex<ApiKeys>,
     expires: Instant,
 }
 
-/// Why a link opens nothing.
+/// Why a link does not open the dashboard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LinkError {
-    /// Nobody was given this one, or it was used.
+    /// The secret is wrong, or the link was used before.
     Unknown,
     /// It is older than [`VALID`].
     Expired,
@@ -44,7 +44,7 @@ pub(super) enum LinkError {
 }
 
 impl Link {
-    /// A new one, and its secret, which is told nobody but the terminal.
+    /// A new link and its secret, which must be shown on the terminal only.
     ///
     /// # Errors
     ///
@@ -64,8 +64,7 @@ impl Link {
         format!("{PATH}?link={secret}")
     }
 
-    /// Uses the link up, if the request has its secret. Returns what opens the dashboard from then
-    /// on.
+    /// Uses the link up if the request has its secret. Returns the answer with the cookie.
     pub(super) fn open(&self, head: &Head<'_>, now: Instant) -> Result<Response, LinkError> {
         let shown = shown(head).unwrap_or_default();
         let mut unused = lock(&self.unused);
@@ -83,14 +82,14 @@ impl Link {
         Ok(response.with_header("Set-Cookie", cookie))
     }
 
-    /// Whether the request is by whoever has opened the link.
+    /// Whether the request has the cookie of the browser that opened the link.
     pub(super) fn is_opened_by(&self, head: &Head<'_>) -> bool {
         let cookie = lock(&self.cookie);
         cookies(head).any(|value| cookie.allow(value.as_bytes()))
     }
 }
 
-/// Whether a browser only looks ahead: that must not use the link up.
+/// Whether a browser only prefetches the page, which must not use the link up.
 pub(super) fn is_prefetch(head: &Head<'_>) -> bool {
     ["sec-purpose", "purpose"]
         .iter()
@@ -103,7 +102,7 @@ fn shown<'h>(head: &Head<'h>) -> Option<&'h str> {
     parameters.find_map(|each| each.strip_prefix("link="))
 }
 
-/// The values of our cookie: there may be several (RFC 6265 §5.4).
+/// The values of our cookie; there may be several (RFC 6265 §5.4).
 fn cookies<'h>(head: &Head<'h>) -> impl Iterator<Item = &'h str> {
     let pairs = head
         .headers_named("cookie")
@@ -111,7 +110,7 @@ fn cookies<'h>(head: &Head<'h>) -> impl Iterator<Item = &'h str> {
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// 256 random bits, and what tells them from others in constant time.
+/// 256 random bits, and a set of their hash that compares in constant time.
 fn secret() -> io::Result<(String, ApiKeys)> {
     let mut bytes = [0; 32];
     let filled = SystemRandom::new().fill(&mut bytes);

@@ -1,11 +1,9 @@
-//! The dashboard: a page at `/` of the admin listener, and the figures that it and `corecast top`
-//! show.
+//! The dashboard: a page at `/` of the admin listener, and the figures for it and `corecast top`.
 //!
-//! Once a second, and only while somebody looks, the admin shard reads what the shards count anyway
-//! and makes one [`Snapshot`] of it, for everybody: to those who are connected to
-//! `/dashboard/stream` it goes as a text frame through a room of the relay's own, to those who ask
-//! for `/dashboard/snapshot` as the answer that they wait for. No shard that relays is asked for
-//! anything. `access.rs` says who may look.
+//! Once a second, and only while there are viewers, the admin shard reads the counters of the
+//! shards and makes one [`Snapshot`] for all viewers: clients of `/dashboard/stream` get it as a
+//! text frame through a room of the relay's own, and requests for `/dashboard/snapshot` get it as
+//! their answer. Shards that relay do no work for it. `access.rs` decides who may see it.
 
 mod access;
 mod link;
@@ -40,10 +38,10 @@ use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 use crate::wire::http::{Head, Response};
 
-/// The patterns that it has on the admin listener.
+/// The dashboard's patterns on the admin listener.
 pub(super) const PATHS: [&str; 2] = ["/", "/dashboard/**"];
 
-/// The room of all who look.
+/// The room of all viewers.
 const ROOM: &str = "snapshots";
 
 const STREAM: &str = "/dashboard/stream";
@@ -61,25 +59,25 @@ const FILES: [File; 4] = [
     ),
 ];
 
-/// What its scripts may use of a browser's devices.
+/// `Permissions-Policy`: the page's scripts may use none of the browser's devices.
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=()";
 
-/// The shortest time that rates are about.
+/// The shortest window for rates.
 const WINDOW_MIN: Duration = Duration::from_millis(500);
 
-/// How long an answer with figures may take: a little over two seconds at the most, if all is well.
+/// The timeout of an answer with figures, which normally takes at most a little over two seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What becomes another one when the config is read again.
+/// The settings that a reload replaces.
 pub struct DashboardSettings {
     access: Access,
     shows_addresses: bool,
-    /// The config that is in effect, secrets hidden.
+    /// The config in effect, secrets hidden.
     config: String,
 }
 
 impl DashboardSettings {
-    /// What `config` says about it.
+    /// The settings from `config`.
     pub fn new(config: &Config) -> DashboardSettings {
         let is_loopback = config.metrics_host().is_loopback();
         DashboardSettings {
@@ -93,18 +91,18 @@ impl DashboardSettings {
 /// The endpoint.
 pub(super) struct Dashboard {
     files: Files,
-    /// The names of endpoints.
+    /// The endpoints with their names.
     endpoints: Vec<(String, EndpointId)>,
     nostr: Vec<NamedStats>,
     settings: Shared,
-    /// What opens it from the terminal, unless a token is set. A reload leaves it as it is.
+    /// The link from the terminal, valid while no token is set. A reload keeps it.
     link: Option<Arc<Link>>,
     handle: OnceLock<Handle>,
     view: OnceLock<View>,
     watched: Mutex<Watched>,
 }
 
-/// What holds at the moment.
+/// The current settings, which reloads replace.
 #[derive(Clone)]
 struct Shared(Arc<RwLock<Arc<DashboardSettings>>>);
 
@@ -113,14 +111,15 @@ impl Shared {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns what held before.
+    /// Replaces the settings and returns the previous ones.
     fn replace(&self, settings: Arc<DashboardSettings>) -> Arc<DashboardSettings> {
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         mem::replace(&mut *place, settings)
     }
 }
 
-/// What somebody who looks was let in by: with another token nobody of before stays.
+/// The settings under which a viewer was admitted: its connection ends when access changes, for
+/// example by another token.
 struct Seat {
     settings: Shared,
     let_in_by: Arc<DashboardSettings>,
@@ -132,12 +131,12 @@ impl Authorizer for Seat {
     }
 }
 
-/// What there is while somebody looks. The admin shard alone touches it.
+/// The state while there are viewers. Only the admin shard uses it.
 #[derive(Default)]
 struct Watched {
-    /// From where on rates are counted.
+    /// The sample at which the current window begins.
     before: Option<Sample>,
-    /// Who has asked and waits.
+    /// Requests that wait for the next snapshot.
     waiting: Vec<DeferredResponse>,
 }
 
@@ -160,8 +159,8 @@ impl Dashboard {
         }
     }
 
-    /// What its connections are held to: they say nothing, and who reads too slowly gets the latest
-    /// snapshot alone.
+    /// The settings of its connections: clients send nothing, and slow ones get only the latest
+    /// snapshot.
     pub(super) fn endpoint_settings() -> EndpointSettings {
         EndpointSettings {
             message_bytes: 1_024,
@@ -187,14 +186,14 @@ impl Dashboard {
         found.map_or_else(String::new, |(name, _)| name.clone())
     }
 
-    /// Begins to count where nobody has looked so far.
+    /// Begins a window if there was no viewer before.
     fn begin(&self, watched: &mut Watched) {
         if watched.before.is_none() {
             watched.before = self.view.get().map(|view| Sample::read(view, &self.nostr));
         }
     }
 
-    /// What has happened since the last one, as JSON; `None` where that is too short ago.
+    /// The events since the last snapshot, as JSON; `None` if that was too short ago.
     fn snapshot(&self, watched: &mut Watched) -> Option<String> {
         let view = self.view.get()?;
         let before = watched.before.as_ref()?;
@@ -216,12 +215,12 @@ impl Dashboard {
         json.ok()
     }
 
-    /// Whether the page may go out: by what is configured, else to whoever has opened the link.
+    /// Whether the page may be sent: by the configuration, or because the link was opened.
     fn judge_page(&self, head: &Head<'_>) -> Result<(), Denied> {
         self.or_by_link(self.settings().access.judge_page(head), head)
     }
 
-    /// The same of figures.
+    /// Whether figures may be sent, by the same rules.
     fn judge(&self, settings: &DashboardSettings, head: &Head<'_>) -> Result<(), Denied> {
         self.or_by_link(settings.access.judge(head), head)
     }
@@ -234,7 +233,7 @@ impl Dashboard {
         }
     }
 
-    /// The answer to the link.
+    /// Answers a request for the link.
     fn open(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
         let head = request.head;
         let closed = self.settings().access.judge_page(head) == Err(Denied::Closed);
@@ -242,19 +241,19 @@ impl Dashboard {
             return Answer::Now(unkept(json_error(404, "no_page", "There is no such page.")));
         };
         if head.method != "GET" || link::is_prefetch(head) {
-            let told = "A link that opens once is not looked at ahead of time.";
+            let told = "This link works once, so it cannot be prefetched.";
             return Answer::Refuse(Refused::new(503, "prefetch", told));
         }
         let told = match link.open(head, Instant::now()) {
             Ok(response) => return Answer::Now(confined(unkept(response))),
             Err(LinkError::Unknown) => {
-                "This link was used before, or is not of this relay: start the relay again for \
-                 another one, or set admin.token."
+                "This link is invalid or was used before: restart the relay for a new one, or \
+                 set admin.token."
             }
             Err(LinkError::Expired) => {
-                "This link is too old: start the relay again for another one, or set admin.token."
+                "This link has expired: restart the relay for a new one, or set admin.token."
             }
-            Err(LinkError::Random) => "The relay cannot make a secret.",
+            Err(LinkError::Random) => "The relay could not generate a secret.",
         };
         let refused = Refused::new(403, "bad_link", told).ending_connection();
         let refused = refused.counted_as(guard::BAD_KEY);
@@ -299,7 +298,7 @@ impl Endpoint for Dashboard {
     fn admit(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Admission {
         let head = request.head;
         if head.path != STREAM {
-            let told = "There is no WebSocket here.";
+            let told = "This path does not serve WebSockets.";
             return Admission::Refuse(Refused::new(400, "no_websocket", told));
         }
         if !access::is_own_page(head) {
@@ -325,13 +324,13 @@ impl Endpoint for Dashboard {
     fn opened(&self, session: &mut Session<'_>, _request: &Request<'_>) {
         self.begin(&mut self.watched());
         if let Err(error) = session.join(ROOM) {
-            tracing::warn!(%error, "the dashboard cannot be watched");
+            tracing::warn!(%error, "a viewer of the dashboard could not be added");
             session.close(1011, "internal: no room");
         }
     }
 
     fn message(&self, _session: &mut Session<'_>, _message: Message<'_>) {
-        // Whoever looks has nothing to say.
+        // Viewers have nothing to send; what they send is ignored.
     }
 
     fn pulse(&self, pulse: &mut Pulse<'_>) {
@@ -397,7 +396,7 @@ impl Service for Dashboard {
     }
 }
 
-/// It is about this moment, and not for everybody: nobody may keep it.
+/// Forbids caching: the response is about this moment, and not public.
 fn unkept(response: Response) -> Response {
     response
         .with_header("Cache-Control", "no-store")
@@ -418,8 +417,8 @@ fn refused(denied: Denied) -> Refused {
     }
 }
 
-/// A refusal of a request that may have tried a token. An address that has shown too many bad ones
-/// is told so.
+/// Refuses a request that may have tried a token. An address that has tried too many wrong ones
+/// gets the refusal for that instead.
 fn refused_try(denied: Denied, request: &Request<'_>, responder: &mut Responder<'_>) -> Refused {
     let refused = refused(denied);
     if denied != Denied::BadToken {

@@ -1,11 +1,11 @@
-// The dashboard: one snapshot a second, drawn. docs/dashboard.md says what is in a snapshot.
+// The dashboard: draws one snapshot each second. docs/dashboard.md explains the snapshot.
 'use strict';
 
-const SECONDS = 300;          // what is remembered
-const WINDOWS = [60, 120, SECONDS];   // what the charts show: the least that holds all of it
-const SILENCE_MS = 6_000;     // a stream that says nothing for so long is over
-const QUIET_MS = 3_000;       // figures that are older are no longer those of now
-const POLLS = 30;             // then the stream is tried again
+const SECONDS = 300;          // the history that is kept
+const WINDOWS = [60, 120, SECONDS];   // the charts show the smallest that holds the history
+const SILENCE_MS = 6_000;     // a stream that is silent for this long is lost
+const QUIET_MS = 3_000;       // older figures are out of date
+const POLLS = 30;             // polls until the stream is tried again
 const PROTOCOL = 'corecast.dashboard.v1';
 const KEY = 'corecast.admin.token';
 const TITLE = document.title;
@@ -67,7 +67,7 @@ function element(name, attributes = {}, ...children) {
 
 const cell = (content, kind = 'number') => element('td', { class: kind }, content);
 
-// ---- what is known: a snapshot for each second, the newest last
+// ---- the history: a snapshot for each second, the newest last
 
 const seen = [];
 let newest = 0;
@@ -178,18 +178,18 @@ const LEFT = 64;
 const BOTTOM = 20;
 let pointer = null;
 
-const LONGEST_NS = 2 ** 34;   // what took longer is drawn there
-const OVER = 16;              // pixels of the row for what is above the axis
+const LONGEST_NS = 2 ** 34;   // longer latencies are drawn there
+const OVER = 16;              // pixels of the row for outliers above the axis
 const SHADES = 6;
 
-// The next of 1, 2 and 5 times a power of ten.
+// Rounds up to 1, 2 or 5 times a power of ten.
 function roundUp(ns) {
   const power = 10 ** Math.floor(Math.log10(ns));
   return power * ([1, 2, 5].find((step) => step * power >= ns * 0.999) ?? 10);
 }
 
-// The ends of the axis, as powers of ten of nanoseconds. It holds all but a thousandth of the
-// messages, and of few messages all but one; the rest, if far above, has a row of its own.
+// The ends of the axis, as decimal logarithms of nanoseconds. It covers all messages but a
+// thousandth, or but one if there are few; outliers far above have a row of their own.
 function heatScale() {
   const counts = new Map();
   for (const { snapshot } of seen) {
@@ -206,12 +206,12 @@ function heatScale() {
   const usual = bounds.find((ns) => (within += counts.get(ns)) + apart >= total);
   const low = Math.max(2, Math.floor(Math.log10(bounds[0]) - 0.35));
   const high = Math.max(low + 1, Math.log10(roundUp(usual)));
-  // A row is not worth it for what is nearly on the axis.
+  // Outliers that are nearly on the axis do not deserve a row of their own.
   const isOver = Math.log10(bounds.at(-1)) > high + 0.5;
   return { low, isOver, high: isOver ? high : Math.max(high, Math.log10(roundUp(bounds.at(-1)))) };
 }
 
-// From few messages to many; colours that a canvas and a test take.
+// Colours from few messages to many, in a form that a canvas and a test can read.
 function heatShades(color) {
   const parts = (name) => color(name).match(/[0-9a-f]{2}/gi).map((part) => Number.parseInt(part, 16));
   const [few, many] = [parts('heat-few'), parts('heat-many')];
@@ -225,7 +225,7 @@ function heatShades(color) {
 function edges(below) {
   const top = below ?? LONGEST_NS * 1.19;
   if (below === null) return [LONGEST_NS, top];
-  // Four buckets to each power of two: what lies below this one's bound.
+  // There are four buckets for each power of two.
   const octave = 2 ** Math.floor(Math.log2(top * 0.999));
   return [below <= 512 ? below / 1.25 : top - octave / 4, top];
 }
@@ -280,7 +280,7 @@ function drawGrid(pen, color, { low, high, isOver, right, floor, ceiling, x, y, 
   if (isOver) pen.fillText(`> ${label(10 ** high)}`, LEFT - 8, OVER / 2);
   for (let power = low; power <= high; power += 1) {
     const line = Math.round(y(10 ** power)) + 0.5;
-    // Its name is that of the row above.
+    // The row above has the same label.
     if (isOver && line < ceiling + 12) continue;
     pen.beginPath();
     pen.moveTo(LEFT, line);
@@ -298,7 +298,7 @@ function drawGrid(pen, color, { low, high, isOver, right, floor, ceiling, x, y, 
   }
 }
 
-// With an edge in the colour of the card: a line crosses cells of every shade.
+// The edge in the card's colour keeps the line visible on cells of every shade.
 function drawLine(pen, color, name, x, y, step, of) {
   pen.lineJoin = 'round';
   pen.beginPath();
@@ -361,7 +361,7 @@ function drawShards(snapshot, color) {
       ...FIGURES.map((name) => element('td', { class: 'number', 'data-name': name }))));
     const stands = shard.turn_age_ms > 5_000;
     const figures = [
-      stands ? 'stands' : `${(shard.busy * 100).toFixed(shard.busy < 0.0995 ? 1 : 0)} %`,
+      stands ? 'stuck' : `${(shard.busy * 100).toFixed(shard.busy < 0.0995 ? 1 : 0)} %`,
       count(shard.connections), bytes(shard.outbox_bytes), count(shard.messages),
       count(shard.deliveries), count(shard.wakes)];
     figures.forEach((figure, column) => {
@@ -405,7 +405,7 @@ function drawEnds(snapshot) {
   const rows = found.map(({ reason, word, total, lately }) => element('tr', {},
     element('td', {}, `${reason.replaceAll('_', ' ')} `, element('span', { class: 'kind' }, word)),
     cell(text(count(lately))), cell(text(count(total)))));
-  const words = 'Nobody has left, and nobody was refused.';
+  const words = 'No connection was closed or refused.';
   at('ends').replaceChildren(...(rows.length ? rows : [none(words, 3)]));
   at('ends-window').textContent = minute.length >= 58 ? 'Last minute' : `Last ${minute.length} s`;
 }
@@ -429,14 +429,14 @@ function draw() {
 
 const facts = (snapshot) => [
   things(snapshot.now.connections, 'connection'),
-  `${text(bytes(snapshot.now.live_bytes))} held to be sent`,
+  `${text(bytes(snapshot.now.live_bytes))} waiting to be sent`,
   `${things(snapshot.totals.messages, 'message')} so far`,
 ];
 
 function take(json) {
   const snapshot = JSON.parse(json);
   if (snapshot.format !== 1) {
-    state('lost', 'The relay is of another version: reload this page');
+    state('lost', 'The relay has another version: reload this page');
     return;
   }
   remember(snapshot);
@@ -450,7 +450,7 @@ function take(json) {
     ...facts(snapshot),
   ].join(' · ');
   at('notice').hidden = snapshot.ready;
-  const words = 'The relay is shutting down: it takes no new connections.';
+  const words = 'The relay is shutting down and accepts no new connections.';
   at('notice').textContent = snapshot.ready ? '' : words;
   if (configFrom !== undefined && configFrom !== snapshot.config_unix_s) {
     admitted().catch(() => {});
@@ -469,10 +469,10 @@ function state(kind, words) {
   tellAge();
 }
 
-let lastAt;                   // when the last snapshot came
+let lastAt;                   // when the last snapshot arrived
 
-// Figures that are out of date are grey, and say since when they are. How long the relay was up
-// when it was last heard of is not how long it is up.
+// Figures that are out of date are grey and show their age. The uptime is hidden then, since that
+// of an old snapshot is not the current one.
 function tellAge() {
   const isLost = at('state').classList.contains('lost');
   const age = lastAt === undefined ? 0 : performance.now() - lastAt;
@@ -497,7 +497,7 @@ function ask(path) {
   return fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(15_000) });
 }
 
-// Whether the relay lets us in; shows the config, or asks for the token.
+// Whether the relay admits us; shows the config, or asks for the token.
 async function admitted() {
   const answer = await ask('dashboard/config');
   if (answer.status === 401) {
@@ -531,7 +531,7 @@ function protocols() {
   return [PROTOCOL, `token.${base64}`];
 }
 
-// Shows what the stream says until it ends. Returns whether it said anything.
+// Shows snapshots of the stream until it ends. Returns whether any arrived.
 function stream() {
   return new Promise((resolve) => {
     const url = new URL('dashboard/stream', location.href);
@@ -556,7 +556,7 @@ function stream() {
 
 let leave = () => {};
 
-// Asks again and again, until it is time to try the stream anew.
+// Polls for snapshots until it is time to try the stream again.
 async function poll() {
   for (let polls = 0; polls < POLLS && !at('figures').hidden; polls += 1) {
     const answer = await ask('dashboard/snapshot');

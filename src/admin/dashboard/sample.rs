@@ -1,4 +1,4 @@
-//! What the shards have counted at one moment; two such samples make a [`Snapshot`].
+//! The shards' counters at one moment; two such samples make a [`Snapshot`].
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::engine::{CloseReason, Counter, ShardStats, View};
 use crate::fanout::room::EndpointId;
 use crate::relay::nostr::{NamedStats, NostrTotals};
 
-/// Upper bounds, and what is below each and not below the one before.
+/// Upper bounds, each with the number of values between it and the previous bound.
 type Buckets = Vec<(Option<u64>, u64)>;
 
 /// The counters at one moment.
@@ -26,7 +26,7 @@ pub(super) struct Sample {
     frames_per_send: Buckets,
     closes: Vec<(&'static str, u64)>,
     refusals: Vec<(&'static str, u64)>,
-    /// Of each relay for Nostr.
+    /// The totals of each Nostr relay.
     nostr: Vec<NostrTotals>,
 }
 
@@ -76,13 +76,13 @@ impl Sample {
         }
     }
 
-    /// How long ago it was taken.
+    /// The time since it was taken.
     pub(super) fn age(&self) -> Duration {
         self.at.elapsed()
     }
 
-    /// What has happened between `before` and this sample, and what there is now. `name_of` names
-    /// endpoints; the addresses of slow clients are told where `shows_addresses` is true.
+    /// The snapshot of the time between `before` and this sample. `name_of` names endpoints; the
+    /// addresses of slow clients are included if `shows_addresses` is true.
     pub(super) fn since(
         &self,
         before: &Sample,
@@ -212,7 +212,7 @@ fn now(view: &View) -> Now {
     }
 }
 
-/// The counters of each label, of all shards together.
+/// The counters of each label, summed over all shards.
 fn sum_each<const N: usize>(view: &View, of: fn(&ShardStats) -> &[Counter; N]) -> Vec<u64> {
     let mut sums = vec![0; N];
     for stats in view.shards() {
@@ -223,7 +223,7 @@ fn sum_each<const N: usize>(view: &View, of: fn(&ShardStats) -> &[Counter; N]) -
     sums
 }
 
-/// The histograms of all shards as one.
+/// Merges the histograms of all shards.
 fn merged(histograms: impl Iterator<Item = impl Iterator<Item = (Option<u64>, u64)>>) -> Buckets {
     let mut sum = Buckets::new();
     for histogram in histograms {
@@ -255,7 +255,7 @@ fn latency(buckets: Vec<Bucket>) -> Latency {
             seen += bucket.count;
             seen >= wanted
         });
-        // What is longer than the longest bound is at least as long as that.
+        // The last bucket has no upper bound; the longest bound is a lower bound of its values.
         reached.map(|bucket| bucket.below.unwrap_or(1 << 34) as f64 / 1e3)
     };
     Latency {
@@ -268,7 +268,7 @@ fn latency(buckets: Vec<Bucket>) -> Latency {
     }
 }
 
-/// The reasons that there were at all.
+/// The reasons that have occurred since the start.
 fn reasons(now: &[(&'static str, u64)], before: &[(&'static str, u64)]) -> Vec<Reason> {
     let counts = now.iter().zip(before);
     let reasons = counts.map(|((label, now), (_, before))| Reason {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_percentile_and_of_one_message_it_is_that() {
+    fn percentiles_of_no_message_are_missing_and_of_one_its_own() {
         assert_eq!(latency(Vec::new()), Latency::default());
         let one = latency(vec![bucket(640, 1)]);
         assert_eq!((one.p50_us, one.max_us), (Some(0.64), Some(0.64)));

@@ -1,17 +1,16 @@
-//! What the dashboard shows: one value a second, as JSON.
+//! The data of the dashboard: one JSON value each second.
 //!
-//! The page, `corecast top` and scripts read the same. `docs/dashboard.md` explains the fields to
-//! its users; [`FORMAT`] grows where one of them changes its meaning or goes away, not where one
-//! is added.
+//! The page, `corecast top` and scripts read the same value. `docs/dashboard.md` explains the
+//! fields; [`FORMAT`] grows if a field changes its meaning or is removed, not if one is added.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of this form.
+/// The version of the format.
 pub const FORMAT: u32 = 1;
 
-/// The relay at one moment, and what has happened in the second before it.
+/// The state of the relay at one moment, and the events of the second before it.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Snapshot {
     /// [`FORMAT`].
@@ -20,21 +19,21 @@ pub struct Snapshot {
     pub version: Cow<'static, str>,
     /// The commit that it was built from.
     pub commit: Cow<'static, str>,
-    /// When this is from, in milliseconds since 1970 (UTC).
+    /// The time of the snapshot, in milliseconds since 1970 (UTC).
     pub at_unix_ms: u64,
     /// How long the relay has been running, in seconds.
     pub uptime_s: f64,
-    /// Whether it wants new connections.
+    /// Whether the relay wants new connections.
     pub ready: bool,
-    /// When the config that is in effect was taken, in seconds since 1970 (UTC).
+    /// When the config in effect was loaded, in seconds since 1970 (UTC).
     pub config_unix_s: u64,
-    /// The time that `rates`, `latency` and `frames_per_send` are about, in seconds: about one.
+    /// The window of `rates`, `latency` and `frames_per_send`, in seconds: about one.
     pub window_s: f64,
-    /// What there is now.
+    /// The current state.
     pub now: Now,
     /// Counted since the start.
     pub totals: Totals,
-    /// Counted in the window, by second.
+    /// Counted in the window, per second.
     pub rates: Totals<f64>,
     /// From the end of a frame's receipt to the end of the send that carried it, in the window.
     pub latency: Latency,
@@ -49,16 +48,15 @@ pub struct Snapshot {
     pub slow_clients_total: usize,
     /// Those of them that have waited longest, at most ten.
     pub slow_clients: Vec<SlowClient>,
-    /// Why connections ended: the reasons that there were.
+    /// Why connections ended: the reasons that have occurred.
     pub closes: Vec<Reason>,
-    /// Why connections were refused: likewise.
+    /// Why connections were refused: the reasons that have occurred.
     pub refusals: Vec<Reason>,
     /// The process.
     pub process: Process,
 }
 
-/// An endpoint of the kind `nostr`: what there is now, and what was counted in the window, by
-/// second.
+/// An endpoint of the kind `nostr`: its current state, and counts of the window per second.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug)]
 pub struct NostrRelay {
     /// The endpoint's name.
@@ -71,7 +69,7 @@ pub struct NostrRelay {
     pub store_bytes: u64,
     /// Events that wait for their signatures to be verified.
     pub verify_queue: u64,
-    /// Events that were stored or sent on.
+    /// Events that were stored or forwarded.
     pub accepted: f64,
     /// Events that were refused, or that were known already.
     pub refused: f64,
@@ -81,7 +79,7 @@ pub struct NostrRelay {
     pub deliveries: f64,
 }
 
-/// What there is now.
+/// The current state.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Now {
     /// WebSockets that are open.
@@ -90,13 +88,13 @@ pub struct Now {
     pub connections: u64,
     /// Rooms that have members.
     pub rooms: usize,
-    /// Memory of all that waits to be sent, in bytes.
+    /// Memory of everything that waits to be sent, in bytes.
     pub live_bytes: usize,
-    /// Memory of messages received in part, in bytes.
+    /// Memory of partially received messages, in bytes.
     pub inbound_bytes: usize,
 }
 
-/// What is counted, of all shards together.
+/// Counters over all shards.
 #[derive(Clone, Copy, Default, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Totals<N = u64> {
     /// Messages received.
@@ -119,19 +117,19 @@ pub struct Totals<N = u64> {
     pub dropped: N,
 }
 
-/// Latency in the window. Every figure is the upper bound of the bucket that it is in, so at most a
-/// quarter too large; there are none where nothing was sent.
+/// Latency in the window. Every figure is the upper bound of its bucket, so at most a quarter too
+/// large. They are missing if nothing was sent.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug, Default)]
 pub struct Latency {
-    /// Of half of the messages, in microseconds.
+    /// Median, in microseconds.
     pub p50_us: Option<f64>,
-    /// Of 90 % of them.
+    /// 90th percentile, in microseconds.
     pub p90_us: Option<f64>,
-    /// Of 99 %.
+    /// 99th percentile, in microseconds.
     pub p99_us: Option<f64>,
-    /// Of 99.9 %.
+    /// 99.9th percentile, in microseconds.
     pub p999_us: Option<f64>,
-    /// The highest.
+    /// Maximum, in microseconds.
     pub max_us: Option<f64>,
     /// Messages by latency, without empty buckets.
     pub buckets: Vec<Bucket>,
@@ -140,25 +138,25 @@ pub struct Latency {
 /// A bucket of a histogram.
 #[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Bucket {
-    /// Its upper bound; the last has none.
+    /// The upper bound; `None` in the last bucket.
     pub below: Option<u64>,
-    /// What is in it.
+    /// The number of values in it.
     pub count: u64,
 }
 
 /// How many messages one send carried.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug, Default)]
 pub struct FramesPerSend {
-    /// On average; `None` where nothing was sent.
+    /// The average; `None` if nothing was sent.
     pub mean: Option<f64>,
-    /// Sends by how many messages they carried at the most, without empty buckets.
+    /// Sends by the largest number of messages that they carried, without empty buckets.
     pub buckets: Vec<Bucket>,
 }
 
 /// A relaying shard.
 #[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Shard {
-    /// Share of its last whole second that it has worked, 0 to 1.
+    /// Share of its last full second that it worked, 0 to 1.
     pub busy: f64,
     /// Connections of all kinds.
     pub connections: u32,
@@ -166,28 +164,28 @@ pub struct Shard {
     pub outbox_bytes: u64,
     /// Age of the oldest message for a client that does not read, in milliseconds.
     pub outbox_age_ms: u64,
-    /// Mails of other shards that wait for it.
+    /// Batches from other shards that wait for it.
     pub mailbox: usize,
-    /// Other shards that it had to wake, by second.
+    /// Other shards that it had to wake, per second.
     pub wakes: f64,
-    /// Messages received, by second.
+    /// Messages received, per second.
     pub messages: f64,
-    /// Messages sent, by second.
+    /// Messages sent, per second.
     pub deliveries: f64,
-    /// How long ago its loop last began a turn, in milliseconds.
+    /// Time since its event loop last began a turn, in milliseconds.
     pub turn_age_ms: u64,
 }
 
 /// A client that reads too slowly.
 #[derive(Clone, Serialize, Deserialize, PartialEq, Debug)]
 pub struct SlowClient {
-    /// The connection's id, as the API for back ends has it.
+    /// The connection's id, as in the API for back ends.
     pub connection: String,
-    /// Its address, where `admin.addresses` is true.
+    /// Its address, if `admin.addresses` is true.
     pub address: Option<String>,
     /// The name of its endpoint.
     pub endpoint: String,
-    /// How long the oldest of what waits for it has waited, in milliseconds.
+    /// Age of the oldest message that waits for it, in milliseconds.
     pub age_ms: u64,
     /// Bytes that wait for it.
     pub outbox_bytes: usize,
@@ -207,8 +205,8 @@ pub struct Reason {
 /// The process.
 #[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Debug)]
 pub struct Process {
-    /// Cores that it kept busy in the window.
+    /// Cores that the process kept busy in the window.
     pub cpu_cores: f64,
-    /// Memory in RAM, in bytes, where the operating system tells.
+    /// Memory in RAM, in bytes, if the operating system reports it.
     pub resident_bytes: Option<u64>,
 }

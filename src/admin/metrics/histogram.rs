@@ -11,7 +11,7 @@ const DURATION_BOUNDS_NS: std::ops::RangeInclusive<u64> = 1 << 10..=3 << 32;
 /// Upper bounds, `None` for the last, and counts.
 type Buckets = Vec<(Option<u64>, u64)>;
 
-/// A histogram that is ready to be written.
+/// A histogram in the form that is exported.
 pub(super) struct Histogram {
     /// Upper bounds and how many values are at most as large.
     buckets: Vec<(f64, u64)>,
@@ -20,8 +20,8 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// All that was measured, in seconds. A bucket counts what was less than its bound: a duration
-    /// of exactly so many nanoseconds is in the next one.
+    /// A histogram of measured durations, in seconds. A bucket counts durations less than its
+    /// bound; one that equals the bound is in the next bucket.
     pub(super) fn seconds<'d>(measured: impl Iterator<Item = &'d Durations>) -> Histogram {
         let mut buckets = Buckets::new();
         let mut sum_seconds = 0.0;
@@ -33,7 +33,7 @@ impl Histogram {
         Histogram::new(&buckets, seconds, sum_seconds)
     }
 
-    /// All that was counted.
+    /// A histogram of counts.
     pub(super) fn counts<'c>(counted: impl Iterator<Item = &'c Counts>) -> Histogram {
         let mut buckets = Buckets::new();
         let mut sum = 0.0;
@@ -44,8 +44,8 @@ impl Histogram {
         Histogram::new(&buckets, |bound| Some(bound as f64), sum)
     }
 
-    /// The buckets whose bounds `export` has a value for. The count is the sum of all buckets as
-    /// they were read here, so that it always is that of the last one.
+    /// The buckets for whose bounds `export` has a value. The total is the sum of the buckets as
+    /// they were read here, so that it always equals the last cumulative bucket.
     fn new(buckets: &Buckets, export: impl Fn(u64) -> Option<f64>, sum: f64) -> Histogram {
         let mut count = 0;
         let mut exported = Vec::new();
@@ -62,7 +62,7 @@ impl Histogram {
         }
     }
 
-    /// In the form that the encoder takes.
+    /// The histogram for the encoder.
     pub(super) fn metric(&self) -> Metric {
         let bucket = |(bound, count): &(f64, u64)| {
             let mut bucket = Bucket::default();
@@ -91,7 +91,7 @@ fn add_up(total: &mut Buckets, more: impl Iterator<Item = (Option<u64>, u64)>) {
     }
 }
 
-/// Powers of two and what is halfway between them, within [`DURATION_BOUNDS_NS`].
+/// Whether a bound within [`DURATION_BOUNDS_NS`] is a power of two or halfway between two of them.
 fn is_exported(bound_ns: u64) -> bool {
     let is_halfway = bound_ns.is_multiple_of(3) && (bound_ns / 3).is_power_of_two();
     DURATION_BOUNDS_NS.contains(&bound_ns) && (bound_ns.is_power_of_two() || is_halfway)
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exported_bounds_are_internal_ones_from_one_microsecond_to_ten_seconds() {
+    fn exported_bounds_are_internal_bounds_from_1_us_to_13_s() {
         let durations = Durations::default();
         let bounds: Vec<u64> = durations
             .buckets()

@@ -1,8 +1,8 @@
-//! `/metrics`: what the shards count, in the text format of Prometheus.
+//! `/metrics`: the counters of the shards, in the text format of Prometheus.
 //!
-//! A metric is one [`row::Row`]: its name, type, help, labels, and how it is read. [`GROUPS`] has
-//! all of them; `/metrics` and the tables of `docs/metrics.md` are written from it, so a new
-//! counter is a field of the stats, the line that counts, and a row.
+//! A metric is one [`row::Row`]: its name, type, help, labels and reader. [`GROUPS`] lists all of
+//! them; `/metrics` and the tables of `docs/metrics.md` are written from it. A new counter is a
+//! field of the stats, a line that counts, and a row.
 //!
 //! Every series exists from the start, with 0. The values of a label come from fixed sets or from
 //! the config, or are the numbers of the shards: nothing that a client does adds a series.
@@ -43,7 +43,7 @@ const GROUPS: &[Group] = &[
     process::PROCESS,
 ];
 
-/// The page.
+/// The page `/metrics`.
 pub(super) struct Metrics(Relay);
 
 impl Metrics {

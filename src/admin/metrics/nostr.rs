@@ -1,4 +1,4 @@
-//! The metrics of Nostr endpoints, of all of them together.
+//! The metrics of all Nostr endpoints together.
 
 use super::histogram::Histogram;
 use super::row::{Group, Row};

@@ -1,5 +1,4 @@
-//! The tables of `docs/metrics.md`, written from the rows; what stands above them is written by
-//! hand.
+//! The tables of `docs/metrics.md`, written from the rows; the text above them is written by hand.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -9,7 +8,7 @@ use super::row::{Group, Names, Read, Row};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
-/// If this variable is set, the tables are written anew.
+/// If this variable is set, the tables are rewritten.
 const UPDATE: &str = "CORECAST_UPDATE_DOCS";
 
 /// The end of the comment above the tables.

@@ -14,8 +14,8 @@ pub(super) struct Group {
     pub(super) rows: &'static [Row],
 }
 
-/// All that is known about one metric. One whose reader gives no value at all is left out of the
-/// answer: a family without series would tell nothing.
+/// One metric. It is left out of the answer if its reader returns no value, since a family without
+/// series says nothing.
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
@@ -38,7 +38,7 @@ pub(super) enum Read {
     /// A value for each combination of labels with fixed values; those of the last label vary
     /// first.
     Each(&'static [Label], fn(&Source<'_>) -> Vec<f64>),
-    /// A value for each of a set that only the running relay knows.
+    /// A value for each member of a set that only the running relay knows.
     Named(Names, fn(&Source<'_>) -> Vec<(String, f64)>),
     /// Always 1: the labels are the information.
     Info(&'static [(&'static str, &'static str)]),
@@ -48,12 +48,12 @@ pub(super) enum Read {
 /// A label, and the values that it has from the start.
 pub(super) type Label = (&'static str, &'static [&'static str]);
 
-/// A label whose values depend on the config or the machine. What is said about them is for the
+/// A label whose values depend on the config or the machine. Their descriptions are for the
 /// documentation, which a test writes.
 #[allow(dead_code)]
 pub(super) struct Names {
     pub(super) label: &'static str,
-    /// The values that are known, and a phrase about the others, for the documentation.
+    /// The values that are known in advance.
     pub(super) known: fn() -> Vec<&'static str>,
     pub(super) others: &'static str,
 }

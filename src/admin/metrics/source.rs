@@ -1,4 +1,4 @@
-//! What the rows read.
+//! The source of the rows' values.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use crate::fanout::room::EndpointId;
 use crate::relay::nostr::NostrStats;
 use crate::relay::push::PushStats;
 
-/// What the rows read: the engine's numbers, and what the relay counts beside it.
+/// The data for the rows: the engine's counters and the relay's own.
 pub(super) struct Source<'a> {
     pub(super) running: &'a Running,
     pub(super) relay: &'a Relay,
 }
 
-/// What the relay counts beside the engine.
+/// The relay's own counters, beside the engine's.
 pub(super) struct Relay {
     pub(super) endpoints: Vec<(String, EndpointId)>,
     pub(super) push: Arc<PushStats>,
     pub(super) nostr: Vec<Arc<NostrStats>>,
-    /// Seconds since 1970. It never changes, so it is read once.
+    /// Start of the process, in seconds since 1970. It never changes, so it is read once.
     #[cfg(target_os = "linux")]
     pub(super) process_started: Option<f64>,
 }
@@ -29,14 +29,14 @@ impl Source<'_> {
         self.running.view.shards()
     }
 
-    /// A counter of all shards together. Numbers above 2^53 lose their last digits, as everywhere
-    /// in Prometheus.
+    /// A counter summed over all shards. Numbers above 2^53 lose precision, as always in
+    /// Prometheus.
     pub(super) fn sum(&self, of: impl Fn(&ShardStats) -> &Counter) -> f64 {
         let total: u64 = self.shards().map(|stats| of(stats).get()).sum();
         total as f64
     }
 
-    /// Counters of all shards together, in the order of their labels.
+    /// Counters summed over all shards, in the order of their labels.
     pub(super) fn each(&self, of: impl Fn(&ShardStats) -> &[Counter]) -> Vec<f64> {
         let len = self.shards().map(|stats| of(stats).len()).max();
         let indexes = 0..len.unwrap_or_default();
@@ -45,7 +45,7 @@ impl Source<'_> {
             .collect()
     }
 
-    /// The largest of the shards' gauges in milliseconds, in seconds.
+    /// The largest of the shards' gauges, converted from milliseconds to seconds.
     pub(super) fn max_seconds(&self, of: impl Fn(&ShardStats) -> &Counter) -> f64 {
         let max_ms = self.shards().map(|stats| of(stats).get()).max();
         max_ms.unwrap_or_default() as f64 / 1e3

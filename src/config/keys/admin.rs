@@ -1,5 +1,4 @@
-//! Rows of what operators and browsers see: `metrics`, `admin`, `health`, `cors`, `pages` and
-//! `logging`.
+//! Rows of `metrics`, `admin`, `health`, `cors`, `pages` and `logging`.
 
 use super::codecs::{AUTO_OR_SWITCH, FORMAT, HEADER_VALUE, LEVEL, ORIGIN};
 use super::row::{Key, discreet, is_live, key};
@@ -11,8 +10,8 @@ pub(super) static ADMIN: &[Key<Config>] = &[
     key!(metrics.enabled, Switch, restart;
         "false: the admin listener does not exist."),
     key!(metrics.host, OrNull(Address), restart;
-        "IP address to listen on. null: that of `server.host`. The figures show everybody how busy \
-         the relay is, so put it behind a firewall or on 127.0.0.1."),
+        "IP address to listen on. null: that of `server.host`. Anybody who reaches it can see how \
+         busy the relay is, so put it behind a firewall or on 127.0.0.1."),
     key!(metrics.port, Port, restart;
         "TCP port. 0 takes any free port and logs it."),
     key!(admin.dashboard, Switch, restart;

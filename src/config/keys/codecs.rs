@@ -1,4 +1,4 @@
-//! How the values of keys are written, and their bounds.
+//! Notation and bounds of the values of keys.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub(in crate::config) const COUNT: Count = Count {
     max: 100_000_000,
 };
 
-/// Of connects and messages; as many as a token bucket can hold.
+/// Connects or messages per second; the most that a token bucket can hold.
 pub(in crate::config) const PER_SECOND: Count = Count {
     min: 1,
     max: 1 << 30,
@@ -146,7 +146,7 @@ pub(in crate::config) const RATE_POLICY: Word<RatePolicy> = Word(&[
     ("close", RatePolicy::Close),
 ]);
 
-/// `warning` is what some earlier relays call it.
+/// Some earlier relays write `warning` for `warn`.
 pub(in crate::config) const LEVEL: Word<LogLevel> = Word(&[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),

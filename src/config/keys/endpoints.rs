@@ -1,4 +1,4 @@
-//! Rows of `endpoints.<name>`, those of relays for Nostr aside.
+//! Rows of `endpoints.<name>`, except those of Nostr relays.
 
 use serde_yaml::Value;
 
@@ -21,14 +21,14 @@ pub(super) static COMMON: &[Key<EndpointConfig>] = &[
         "false: the endpoint does not exist (404)."),
 ];
 
-/// Another kind has other options: those of the earlier one are gone.
+/// Setting the kind replaces the options by the defaults of the new kind.
 const KIND: Key<EndpointConfig> = Key {
     path: "kind",
     plain_environment: None,
     secret: false,
     is_live: false,
     kinds: &[],
-    text: "What the endpoint does:\n\
+    text: "The endpoint's behaviour:\n\
         - `hub`: the path of a connection is its room, and every message goes to everybody in it\n\
         - `named`: the last part of the path is the user's name, which is unique, and every \
         message goes to everybody else\n\
@@ -51,9 +51,9 @@ pub(super) static OPTIONS: &[Key<EndpointConfig>] = &[
     option!(Hub | Named | PubSub, (echo), Switch, restart;
         "Whether a sender gets its own messages back."),
     option!(Named, (binary_out), Switch, restart;
-        "true: every message is sent as binary, whether it came as text or as binary."),
+        "true: every message is sent as binary, even if it was received as text."),
     option!(Named, (on_duplicate), ON_DUPLICATE, restart;
-        "What happens if a name is already connected:\n\
+        "If a client connects with a name that is already connected:\n\
          - `refuse`: the new client gets 409\n\
          - `replace`: the new client gets the name, and the older connection is closed (4001); two \
          clients that reconnect automatically replace each other for ever\n\
@@ -68,9 +68,9 @@ pub(super) static OPTIONS: &[Key<EndpointConfig>] = &[
         "Whether a push whose token names no user goes to everybody, as in the earlier relay. \
          false: it is refused (400), as private pushes need it."),
     option!(Push, (journal), OrNull(File), restart;
-        "A file that keeps delayed pushes over a restart. It is created if it does not exist, for \
-         the relay's user alone (mode 600). A push is on disk before its back end gets the answer. \
-         null: a restart loses delayed pushes."),
+        "A file that keeps delayed pushes across a restart. It is created if it does not exist, \
+         for the relay's user alone (mode 600). A push is on disk before its back end gets the \
+         answer. null: a restart loses delayed pushes."),
     option!(Push, (pending_max), PENDING, restart;
         "Delayed pushes that may wait at a time. Further ones are refused (503)."),
     option!(Push, (pending_bytes), MEMORY_BYTES, restart;
@@ -79,7 +79,7 @@ pub(super) static OPTIONS: &[Key<EndpointConfig>] = &[
         "Longest delay of a push. Longer ones are refused (400)."),
 ];
 
-/// Those of doors; each replaces the common key of the same path.
+/// Rows of `origins` and `auth`; each overrides the common key of the same path.
 pub(super) static DOORS: &[Key<EndpointConfig>] = &[
     key!(origins.allow, OrNull(ORIGINS), live;),
     key!(origins.allow_missing, OrNull(Switch), live;),

@@ -1,5 +1,5 @@
-//! Rows of what clients may do: `limits`, `slow_client`, `rate`, `keepalive`, `deflate`, `timeouts`
-//! and `shutdown`.
+//! Rows that bound what clients may do: `limits`, `slow_client`, `rate`, `keepalive`, `deflate`,
+//! `timeouts` and `shutdown`.
 
 use super::codecs::{
     CONNECTIONS, COUNT, DEFLATE_BYTES, DEFLATE_LEVEL, FRAME_BYTES, HEAD_BYTES, MEMORY_BYTES,
@@ -53,7 +53,7 @@ pub(super) static LIMITS: &[Key<Config>] = &[
 overridable! {
     SLOW_CLIENT, SLOW_CLIENT_OF_ENDPOINT:
     (slow_client.policy, POLICY, live;
-        "What happens to a client whose outbox is full or too old:\n\
+        "The action if a client's outbox is full, or a message in it too old:\n\
          - `disconnect`: it is closed (1013), so that it reconnects and knows that it missed \
          something\n\
          - `drop_oldest`: the oldest messages are dropped; it sees a gap, then the newest\n\
@@ -77,7 +77,7 @@ pub(super) static ALL_CLIENTS: &[Key<Config>] =
 overridable! {
     RATE, RATE_OF_ENDPOINT:
     (rate.policy, RATE_POLICY, live;
-        "What happens to a client that sends more:\n\
+        "The action if a client sends more:\n\
          - `delay`: the relay stops reading from it until it may send again; nothing is lost, and \
          TCP slows the client down\n\
          - `drop`: the excess messages are dropped\n\
@@ -109,8 +109,9 @@ overridable! {
     (deflate.min_bytes, DEFLATE_BYTES, restart;
         "Smaller messages are sent uncompressed: they hardly shrink."),
     (deflate.level, DEFLATE_LEVEL, restart;
-        "1 (fastest) to 9 (smallest). For 512 bytes of JSON, 1 takes about 8 µs and saves 30 %; 2 \
-         and above take three times as long and save 45 %, which is worth it in large rooms."),
+        "From 1 (fastest) to 9 (smallest). For 512 bytes of JSON, 1 takes about 8 µs and saves \
+         30 %; 2 and above take three times as long and save 45 %, which is worth it in large \
+         rooms."),
 }
 
 pub(super) static TIMEOUTS_AND_SHUTDOWN: &[Key<Config>] = &[

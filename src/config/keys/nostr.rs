@@ -82,7 +82,7 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
         "Stored events for a filter that does not say how many; at most `limit`. The default is \
          reduced to that."),
     option!(Nostr in "nostr.", (queries.count), nostr::COUNTED, restart;
-        "Events that a COUNT looks at. If there are more, its answer is approximate."),
+        "Events that a COUNT examines. If there are more, its answer is approximate."),
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
-        "Threads that answer queries. auto: as many as suit the cores."),
+        "Threads that answer queries. auto: depends on the number of cores."),
 ];

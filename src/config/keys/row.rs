@@ -1,6 +1,6 @@
-//! The row of a key: its path, its notation, whether a reload changes it, and what it is for.
+//! The row of a key: its path, its notation, whether a reload changes it, and its explanation.
 //!
-//! The default is not here: it is the field's value in [`Config::default`], so that it stands once.
+//! The default is not part of the row: it is the field's value in [`Config::default`].
 //!
 //! [`Config::default`]: crate::config::Config
 
@@ -13,20 +13,20 @@ use crate::guard::HIDDEN;
 
 /// One key of `S`: of the whole [`Config`](crate::config::Config), or of one [`EndpointConfig`].
 pub struct Key<S: 'static> {
-    /// The path with dots; for a key of an endpoint the part after `endpoints.<name>.`.
+    /// The path with dots; for a key of an endpoint, the part after `endpoints.<name>.`.
     pub path: &'static str,
-    /// A name without prefix that works too, for configs of earlier relays.
+    /// An environment variable without our prefix that sets it too, as in earlier relays.
     pub plain_environment: Option<&'static str>,
     /// Whether its value must not be shown: not by `--check`, not in an error.
     pub secret: bool,
     /// Whether a reload (SIGHUP) changes it; otherwise it waits for a restart.
     pub is_live: bool,
-    /// The kinds of endpoints that have this option; empty: it is for all of them.
+    /// The kinds of endpoints that have this option; empty: all kinds.
     pub kinds: &'static [EndpointKind],
-    /// What it is for, in paragraphs of Markdown. Lines that begin with `- ` are items of a list.
-    /// Empty for a key of an endpoint that replaces the common key of the same path.
+    /// The explanation, in paragraphs of Markdown. Lines that begin with `- ` are items of a list.
+    /// Empty for a key of an endpoint that overrides the common key of the same path.
     pub text: &'static str,
-    /// Whether errors of its codec do not repeat its value.
+    /// Whether the errors of its codec never repeat the value, so that they can be shown.
     pub(super) is_discreet: bool,
     pub(super) form: fn() -> Form,
     pub(super) read: fn(&mut S, &Value) -> Result<(), String>,
@@ -112,7 +112,7 @@ macro_rules! path_of {
     };
 }
 
-/// Rows of common keys, and those of the same keys of one endpoint: null is as for all.
+/// Rows of common keys, and rows of endpoints that override them; null: the common value.
 macro_rules! overridable {
     ($common:ident, $of_endpoint:ident: $((
         $($path:ident).+, $codec:expr, $reload:ident $(, or $plain:literal)?; $text:expr
@@ -127,26 +127,26 @@ macro_rules! overridable {
 
 pub(super) use {field, is_live, key, option, overridable, path_of};
 
-/// The same key, its value hidden.
+/// Marks a key as secret.
 pub(super) const fn secret<S>(mut key: Key<S>) -> Key<S> {
     key.secret = true;
     key
 }
 
-/// A secret key whose codec says nothing of the value in its errors, so that they can be shown.
+/// Marks a key as secret whose codec never repeats the value in its errors.
 pub(super) const fn discreet<S>(mut key: Key<S>) -> Key<S> {
     key.is_discreet = true;
     secret(key)
 }
 
-/// The same key under another path than its field's, which Rust does not allow as a name.
+/// The same key with another path than its field, whose name would be a keyword in Rust.
 pub(super) const fn at<S>(path: &'static str, mut key: Key<S>) -> Key<S> {
     key.path = path;
     key
 }
 
 impl Key<EndpointConfig> {
-    /// Whether endpoints of this kind have it.
+    /// Whether endpoints of this kind have this key.
     pub(in crate::config) fn is_of(&self, kind: EndpointKind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
@@ -163,7 +163,7 @@ impl<S> Key<S> {
                 Value::Mapping(_) | Value::Sequence(_) => describe(value),
                 _ => "what is there".to_owned(),
             };
-            let hidden = "is not a valid value, and is not shown, since it is secret";
+            let hidden = "is not a valid value; it is not shown, since it is secret";
             match self.is_discreet {
                 true => format!("{what} {hidden}: {message}"),
                 false => format!("{what} {hidden}"),
@@ -191,7 +191,7 @@ impl<S> Key<S> {
         debug_assert_eq!(copied, Ok(()), "{}: what is shown can be read", self.path);
     }
 
-    /// The type of its values and their bounds.
+    /// The type and bounds of the values.
     pub(in crate::config) fn form(&self) -> Form {
         (self.form)()
     }
@@ -204,7 +204,7 @@ impl<S> Key<S> {
         }
     }
 
-    /// Whether it is below a section.
+    /// Whether the key is below a section.
     pub(in crate::config) fn has_prefix(&self, section: &str) -> bool {
         self.path
             .strip_prefix(section)

@@ -1,16 +1,16 @@
-//! What each section of the configuration is about, and the endpoints that `config.yaml` shows.
+//! The explanations of the sections, and the endpoints that `config.yaml` shows.
 
 use crate::config::endpoint::EndpointKind;
 
 /// An endpoint of `config.yaml`.
 pub(in crate::config) struct Example {
-    /// Its kind, and the kind's name is that of the endpoint.
+    /// Its kind; the endpoint has the kind's name.
     pub(in crate::config) kind: EndpointKind,
-    /// Where it is.
+    /// Its path.
     pub(in crate::config) path: &'static str,
     /// Whether it exists without being configured; otherwise it is commented out.
     pub(in crate::config) is_built_in: bool,
-    /// What stands above it.
+    /// The comment above it.
     pub(in crate::config) text: &'static str,
 }
 
@@ -65,7 +65,7 @@ pub(in crate::config) static EXAMPLES: [Example; 5] = [
     ),
 ];
 
-/// The path of a section and its text, in Markdown as the texts of keys are.
+/// The paths of sections and their explanations, in Markdown.
 static SECTIONS: &[(&str, &str)] = &[
     ("server", "Where the relay listens."),
     (
@@ -76,9 +76,9 @@ static SECTIONS: &[(&str, &str)] = &[
     ("engine", "Threads and buffers."),
     (
         "endpoints",
-        "What the paths do. The endpoints hub, named and push are built in. Further ones are added \
-         under names of your own (up to 32 lower-case letters, digits and _, a letter first), each \
-         with a kind and a path:\n\
+        "The paths and their behaviour. The endpoints hub, named and push are built in. Add \
+         further ones under names of your own (up to 32 lower-case letters, digits and _, a letter \
+         first), each with a kind and a path:\n\
          `lobby: {kind: hub, path: \"/lobby/**\", echo: false}`",
     ),
     (
@@ -146,20 +146,20 @@ static SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "shutdown",
-        "What happens after SIGINT or SIGTERM. A second signal ends the process at once.",
+        "Shutdown after SIGINT or SIGTERM. A second signal ends the process at once.",
     ),
     (
         "metrics",
         "The admin listener: the dashboard, /metrics (Prometheus), /health, /livez and /readyz. A \
-         probe always gets in: if there are too many connections, an idle one is closed for it. \
-         Neither `networks` nor `limits` apply here.",
+          probe is always accepted: if there are too many connections, an idle one is closed for \
+           it. Neither `networks` nor `limits` apply here.",
     ),
     (
         "admin",
         "The dashboard on the admin listener (docs/dashboard.md): open http://localhost:9090/, or \
          run `corecast top`.",
     ),
-    ("health", "What /health tells."),
+    ("health", "The contents of /health."),
     (
         "cors",
         "Which web pages may read the answers of /health, /test/benchmark and named endpoints, \
@@ -174,21 +174,21 @@ static SECTIONS: &[(&str, &str)] = &[
         "pages",
         "Demo pages for a browser: a chat, an audio room and a push console.",
     ),
-    ("logging", "The log."),
+    ("logging", "Level, format and destination of the log."),
     (
         "endpoints.nostr",
-        "What a Nostr relay does. It also has the keys that every endpoint has, of which \
+        "The settings of a Nostr relay. It also has the keys that every endpoint has, of which \
          `slow_client.policy` can only be disconnect: a client could not know that it missed an \
          event.",
     ),
     (
         "endpoints.nostr.info",
-        "What the relay says about itself (NIP-11). null: left out.",
+        "The relay's description of itself (NIP-11). null: left out.",
     ),
     (
         "endpoints.nostr.auth",
-        "Which actions need proof of a key (NIP-42), and so `urls`. Who may connect at all is \
-         decided by `auth` beside `nostr`.",
+        "Which actions need proof of a key (NIP-42), and so `urls`. `auth` beside `nostr` \
+         decides which clients may connect at all.",
     ),
     (
         "endpoints.nostr.events",
@@ -196,16 +196,16 @@ static SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "endpoints.nostr.queries",
-        "What clients may ask for; more is refused with a reason.",
+        "Bounds on queries; larger ones are refused with a reason.",
     ),
     (
         "endpoints.cors",
-        "In place of the common `cors`. null: as there.",
+        "In place of the common `cors`. null: the value there.",
     ),
     (
         "endpoints.origins",
-        "This endpoint's own settings in place of the sections of the same names below. null: as \
-         there.",
+        "This endpoint's own settings in place of the sections of the same names below. null: the \
+         value there.",
     ),
     (
         "endpoints.auth",
@@ -214,7 +214,7 @@ static SECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The text of a section; that of a section of endpoints is found under `endpoints.<section>`.
+/// The explanation of a section; for a section of endpoints the path is `endpoints.<section>`.
 pub(in crate::config) fn section_text(path: &str) -> Option<&'static str> {
     let found = SECTIONS.iter().find(|(section, _)| *section == path);
     found.map(|(_, text)| *text)

@@ -61,7 +61,7 @@ pub(super) static ENGINE: &[Key<Config>] = &[
         "How long a shard without work polls before it sleeps, in microseconds. 0: it sleeps at \
          once. More saves a few microseconds of latency and keeps a core busy while idle."),
     key!(engine.read_buffer_bytes, BUFFER_BYTES, restart, or "READ_BUFFER_SIZE";
-        "Receive buffer of a shard: one for each shard, not one for each connection."),
+        "Receive buffer of a shard. All connections of a shard share it."),
     key!(engine.send_buffer_bytes, Or(&["auto"], BUFFER_BYTES), restart, or "WRITE_BUFFER_SIZE";
         "Send buffer of each client's socket in the kernel. auto: the kernel decides, and adapts \
          it to the connection."),

@@ -1,4 +1,4 @@
-//! What holds between the keys of `nostr`, and what an operator should hear about them.
+//! Conflicts between the keys of `nostr`, and warnings about them.
 
 use super::{NostrChallenge, NostrConfig};
 use crate::config::endpoint::EndpointConfig;
@@ -6,12 +6,12 @@ use crate::config::error::Conflict;
 use crate::config::quantity::show_size;
 use crate::engine::{EndpointSettings, SlowPolicy};
 
-/// What stands around an event on its way to a client, in bytes at the most: the header of a frame
-/// and `["EVENT",…]` with a subscription's name of 64 characters, each of which can take six bytes.
+/// The most bytes that surround an event on its way to a client: the header of a frame and
+/// `["EVENT",…]` with a subscription's name of 64 characters, each of which can take six bytes.
 const AROUND_BYTES_MAX: usize = 512;
 
 /// The defaults of a relay with these settings and this `queries.limit`, if that is set: a default
-/// must not be what does not go together with what is set.
+/// must not contradict a value that the operator has set.
 pub(crate) fn defaults_beside(limit: Option<usize>, settings: &EndpointSettings) -> NostrConfig {
     let mut defaults = NostrConfig::default();
     let (events, queries) = (&mut defaults.events, &mut defaults.queries);
@@ -20,7 +20,7 @@ pub(crate) fn defaults_beside(limit: Option<usize>, settings: &EndpointSettings)
     defaults
 }
 
-/// The largest event that can come in and go out.
+/// The largest event that can be received and sent.
 fn event_bytes_max(settings: &EndpointSettings) -> usize {
     let sent_max = settings
         .slow_client
@@ -29,7 +29,7 @@ fn event_bytes_max(settings: &EndpointSettings) -> usize {
     settings.message_bytes.min(sent_max)
 }
 
-/// Keys of this endpoint that do not go together, if it is a relay.
+/// The conflicts between keys of this endpoint, if it is a Nostr relay.
 pub(crate) fn conflicts(
     name: &str,
     endpoint: &EndpointConfig,
@@ -50,7 +50,7 @@ pub(crate) fn conflicts(
     found.into_iter().flatten().collect()
 }
 
-/// The name of a key of the endpoint.
+/// Returns the full name of a key of the endpoint.
 type Own<'a> = &'a dyn Fn(&str) -> String;
 
 fn path(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
@@ -58,7 +58,7 @@ fn path(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
     path.contains(['*', '{']).then(|| Conflict {
         paths: vec![own("path"), own("kind")],
         message: format!(
-            "{path} is not an exact path, and a Nostr relay has one; write one such as /nostr or /"
+            "{path} is not an exact path, which a Nostr relay needs; write one such as /nostr or /"
         ),
     })
 }
@@ -68,8 +68,7 @@ fn policy(own: Own<'_>, endpoint: &EndpointConfig) -> Option<Conflict> {
     let key = own("slow_client.policy");
     (policy != SlowPolicy::Disconnect).then(|| Conflict {
         message: format!(
-            "a Nostr relay must not leave out events in silence; set {key} to disconnect, or leave \
-             it out"
+            "a Nostr relay must not drop events silently; set {key} to disconnect, or leave it out"
         ),
         paths: vec![key, own("kind")],
     })
@@ -85,7 +84,7 @@ fn needs_urls(
     let (key, urls) = (own(key), own("nostr.urls"));
     (is_on && nostr.urls.is_empty()).then(|| Conflict {
         message: format!(
-            "{key} is true, and nobody could prove a key (NIP-42) while {urls} is empty; set \
+            "{key} is true, but nobody can prove a key (NIP-42) while {urls} is empty; set \
              {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to \
              false",
             endpoint.path
@@ -111,8 +110,8 @@ fn events(own: Own<'_>, nostr: &NostrConfig, settings: &EndpointSettings) -> Opt
     }
     (bytes > event_bytes_max(settings)).then(|| {
         let message = format!(
-            "an outbox of {} does not hold an event of {} with {AROUND_BYTES_MAX} bytes around it; \
-             raise outbox_bytes or lower nostr.events.bytes",
+            "an outbox of {} does not hold an event of {} and the {AROUND_BYTES_MAX} bytes around \
+             it; raise outbox_bytes or lower nostr.events.bytes",
             show_size(settings.slow_client.outbox_bytes),
             show_size(bytes)
         );
@@ -125,15 +124,15 @@ fn limits(own: Own<'_>, nostr: &NostrConfig) -> Option<Conflict> {
     let keys = ["nostr.queries.limit_default", "nostr.queries.limit"].map(own);
     (queries.limit_default > queries.limit).then(|| Conflict {
         message: format!(
-            "a filter that asks for no number would get {} events, and the most is {}; lower {} or \
-             raise {}",
+            "a filter without a limit would get {} events, which is more than the maximum of {}; \
+             lower {} or raise {}",
             queries.limit_default, queries.limit, keys[0], keys[1]
         ),
         paths: keys.to_vec(),
     })
 }
 
-/// What is odd about this endpoint, if it is a relay.
+/// Warnings about this endpoint, if it is a Nostr relay.
 pub(crate) fn warnings(name: &str, endpoint: &EndpointConfig) -> Vec<String> {
     let Some(nostr) = endpoint.nostr().filter(|nostr| nostr.urls.is_empty()) else {
         return Vec::new();
@@ -151,8 +150,8 @@ pub(crate) fn warnings(name: &str, endpoint: &EndpointConfig) -> Vec<String> {
         .collect();
     let of_kinds = (!refused.is_empty()).then(|| {
         format!(
-            "{place}.urls: it is empty, so nobody can prove a key (NIP-42), and events of private \
-             kinds ({}) are refused; set it to the URL that clients use, or set \
+            "{place}.urls: the list is empty, so nobody can prove a key (NIP-42), and events of \
+             private kinds ({}) are refused; set it to the URL that clients use, or set \
              {place}.auth.private_kinds to [] if everybody may read them",
             refused.join(", ")
         )

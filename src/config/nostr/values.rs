@@ -1,4 +1,4 @@
-//! How the values of `nostr` are written.
+//! Notation and bounds of the values of `nostr`.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(crate) struct HexKey;
 
 /// A list of kinds of events.
 pub(crate) struct Kinds {
-    /// How many it has at the least.
+    /// The least number of kinds.
     least: usize,
 }
 
@@ -80,7 +80,7 @@ impl Codec for HexKey {
         if text.len() == 64 && text.bytes().all(is_digit) {
             return Ok(text);
         }
-        // A secret key in its usual form begins with nsec1: it must not get into a log.
+        // A secret key in its usual form begins with nsec1. It must not get into a log.
         let shown = match text.starts_with("nsec1") {
             true => "a secret key".to_owned(),
             false => describe(value),
@@ -111,7 +111,7 @@ impl Codec for Kinds {
                 .collect(),
         };
         if items.len() < self.least {
-            return Err("an empty list takes no event at all; name kinds".to_owned());
+            return Err("an empty list would accept no event at all; list kinds".to_owned());
         }
         let is_number = |item: &str| item.bytes().all(|byte| byte.is_ascii_digit());
         let read = |item: &String| match item.parse() {

@@ -28,9 +28,9 @@ pub struct Request<'r> {
     pub peer: Peer,
     /// The connection.
     pub connection: ConnectionId,
-    /// What a guard in front of the endpoint found out about the client, in
-    /// [`Endpoint::admit`](crate::Endpoint::admit) and for plain requests. Later it is available as
-    /// [`Client::context`](crate::Client::context).
+    /// Facts about the client from a guard in front of the endpoint, set in
+    /// [`Endpoint::admit`](crate::Endpoint::admit) and for plain requests. Later they are available
+    /// as [`Client::context`](crate::Client::context).
     pub context: Option<&'r Context>,
 }
 

@@ -1,41 +1,41 @@
-//! Why connections end: the one vocabulary for close codes, metric labels and log fields.
+//! Why connections end: the shared vocabulary of close codes, metric labels and log fields.
 
 use std::borrow::Cow;
 
 use crate::wire::close::is_valid_received_code;
 use crate::wire::decoder::ProtocolError;
 
-/// What the relay does on the way to the end.
+/// How the relay ends the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// What waits is sent, then a Close, and the client's Close is awaited.
+    /// Send the outbox, then a Close, and await the client's Close.
     Orderly,
-    /// What waits is dropped, so that the Close gets through to a client that reads too slowly.
+    /// Drop the outbox, so that the Close reaches a client that reads too slowly.
     Slow,
-    /// The client's Close cannot be relied on, so the end follows ours (RFC 6455 §7.1.7).
+    /// End after our Close, since the client's Close cannot be relied on (RFC 6455 §7.1.7).
     Failure,
     /// No frame can reach the client.
     Unreachable,
 }
 
-/// What is fixed about a reason.
+/// The fixed properties of a reason.
 struct Row {
     label: &'static str,
     /// The code of the Close frame (RFC 6455 §7.4.1), if the reason alone decides it.
     code: Option<u16>,
-    /// The text of the Close frame: short, with a fixed word in front.
+    /// The text of the Close frame: short, beginning with a fixed word.
     text: &'static str,
     ending: Ending,
 }
 
-/// Declares [`CloseReason`]: the variants that carry something, and a row for each of the others.
-/// CLOSE.md has a line for each; nothing else lists them.
+/// Declares [`CloseReason`]: the variants with fields, and a row for each of the others. CLOSE.md
+/// has a line for each reason; nothing else lists them.
 macro_rules! close_reasons {
     ($(
         $(#[$meta:meta])*
         $variant:ident: $label:literal, $code:expr, $text:literal, $ending:ident;
     )+) => {
-        /// Why a connection ended that had been open.
+        /// Why an open connection ended.
         #[derive(Clone, PartialEq, Eq, Debug)]
         #[non_exhaustive]
         pub enum CloseReason {
@@ -43,7 +43,7 @@ macro_rules! close_reasons {
             ClientClosed(Option<u16>),
             /// The client broke the protocol.
             Protocol(ProtocolError),
-            /// The endpoint closed it, or a handle did.
+            /// The endpoint or a handle closed it.
             Endpoint {
                 /// The close code.
                 code: u16,
@@ -64,7 +64,7 @@ macro_rules! close_reasons {
                 $( $label ),+
             ];
 
-            /// The reasons that carry nothing.
+            /// The reasons without fields.
             #[cfg(test)]
             const PLAIN: &[CloseReason] = &[$( CloseReason::$variant ),+];
 
@@ -110,15 +110,15 @@ close_reasons! {
     Shutdown: "shutdown", Some(1001), "shutdown: going away", Orderly;
     /// The client broke the protocol of TLS. It is sent an alert in place of a Close frame.
     Tls: "tls", None, "", Unreachable;
-    /// The time for which the client was admitted is over ([`super::Terms::expires`]).
+    /// The client's admission has expired ([`super::Terms::expires`]).
     Expired: "expired", Some(1008), "auth: expired", Orderly;
-    /// The client did what it is not allowed to do ([`super::Client::forbid`]).
+    /// The client did something that it is not allowed to do ([`super::Client::forbid`]).
     Forbidden: "forbidden", Some(1008), "auth: not allowed", Orderly;
     /// More messages came than `rate.messages` allows, and `rate.policy` is to close.
     RateMessages: "rate_messages", Some(1008), "rate: too many messages", Orderly;
     /// More bytes came than `rate.bytes` allows, and `rate.policy` is to close.
     RateBytes: "rate_bytes", Some(1008), "rate: too many bytes", Orderly;
-    /// The credentials that the client was admitted with are not valid any more
+    /// The credential that the client was admitted with is no longer valid
     /// ([`super::Handle::recheck`]).
     Revoked: "revoked", Some(1008), "auth: revoked", Orderly;
 }
@@ -132,7 +132,7 @@ fn protocol_label(close_code: u16) -> &'static str {
 }
 
 impl CloseReason {
-    /// The place of this reason's label in [`CloseReason::LABELS`].
+    /// The index of this reason's label in [`CloseReason::LABELS`].
     pub fn label_index(&self) -> usize {
         let label = self.label();
         let place = CloseReason::LABELS.iter().position(|each| *each == label);
@@ -145,13 +145,13 @@ impl CloseReason {
         self.row().label
     }
 
-    /// The code of the Close frame that the client is sent (RFC 6455 §7.4.1); `None` if nobody can
-    /// be sent one, and if an endpoint gave a code that must not be on the wire.
+    /// The code of the Close frame for the client (RFC 6455 §7.4.1); `None` if no frame can be
+    /// sent, or if an endpoint gave a code that must not be on the wire.
     pub fn close_code(&self) -> Option<u16> {
         self.row().code
     }
 
-    /// The reason in the Close frame: short, and with a fixed word in front.
+    /// The reason in the Close frame: short, beginning with a fixed word.
     pub fn close_text(&self) -> Cow<'static, str> {
         match self {
             CloseReason::Protocol(error) => format!("protocol: {}", error.name()).into(),
@@ -160,18 +160,18 @@ impl CloseReason {
         }
     }
 
-    /// Whether no frame can reach the client any more: neither what waits nor a Close.
+    /// Whether no frame can reach the client any more, not even a Close.
     pub fn is_unreachable(&self) -> bool {
         self.row().ending == Ending::Unreachable
     }
 
-    /// Whether the client reads too slowly: what waits for it is dropped before the Close frame.
+    /// Whether the client reads too slowly, so that its outbox is dropped before the Close frame.
     pub fn is_slow(&self) -> bool {
         self.row().ending == Ending::Slow
     }
 
-    /// Whether a Close frame in answer can no longer be relied on: the connection ends as soon as
-    /// ours is sent (RFC 6455 §7.1.7).
+    /// Whether the client's Close can no longer be relied on, so that the connection ends as soon
+    /// as ours is sent (RFC 6455 §7.1.7).
     pub fn is_failure(&self) -> bool {
         self.row().ending == Ending::Failure
     }
@@ -181,7 +181,7 @@ impl CloseReason {
 mod tests {
     use super::*;
 
-    /// The rows of the page, each as its cells.
+    /// The rows of the page as cells.
     fn rows_on_page() -> Vec<Vec<&'static str>> {
         let lines = include_str!("CLOSE.md").lines();
         let rows = lines.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_a_bucket_of_its_own_and_a_network_of_ipv6_one() {
+    fn each_ipv4_address_and_each_ipv6_64_has_its_own_bucket() {
         let buckets = AddressBuckets::default();
         let taken = |address: &str, now_ns| {
             let tries = (0..10).filter(|_| buckets.take(at(address), &RATE, now_ns));

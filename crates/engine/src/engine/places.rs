@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_connections_take_no_served_places_and_one_address_not_all_of_theirs() {
+    fn refused_connections_share_places_of_their_own_by_address() {
         let places = Places::default();
         let address = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
         let entered = |address| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_gets_half_of_a_few_places_for_refused_connections() {
+    fn one_address_gets_half_of_a_few_places_for_refusals() {
         let places = Places::default();
         let entered = |last: u8| {
             let address = Some(IpAddr::from([192, 0, 2, last]));

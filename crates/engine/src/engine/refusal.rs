@@ -1,5 +1,5 @@
-//! Requests and connections that are refused before a WebSocket is open: why, and what their
-//! clients are told.
+//! Requests and connections that are refused before a WebSocket is open: the reasons, and the
+//! answers to their clients.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use strum::{IntoStaticStr, VariantNames};
 use crate::counter::Counter;
 use crate::wire::http::Response;
 
-/// Why a connection was refused before it was open: what it counts as.
+/// Why a connection was refused before it was open, as counted in the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// The request could not be parsed, or broke a limit.
     BadRequest,
-    /// The request is no valid WebSocket upgrade.
+    /// The request is not a valid WebSocket upgrade.
     BadUpgrade,
     /// No endpoint has this path.
     NotFound,
-    /// The process has as many connections as it may have.
+    /// The process has reached its limit of connections.
     Connections,
-    /// The client's address has as many connections as it may have.
+    /// The client's address has reached its limit of connections.
     #[strum(serialize = "connections_per_ip")]
     ConnectionsPerAddress,
     /// The endpoint refused.
@@ -31,26 +31,26 @@ pub enum Refusal {
     HandshakeTimeout,
     /// A deferred answer did not come in time.
     AnswerTimeout,
-    /// The relay shuts down.
+    /// The relay is shutting down.
     Shutdown,
     /// Partial messages and requests took more memory than `limits.inbound_bytes` allows, this
     /// request the most.
     InboundBudget,
-    /// A PROXY protocol header was awaited, and what came is none.
+    /// A header of the PROXY protocol was expected, and something else arrived.
     BadProxyHeader,
     /// The TLS handshake failed.
     Tls,
-    /// The client's network may not come in.
+    /// The client's network is not allowed to connect.
     Network,
     /// The client's address connects more often than it may.
     ConnectRate,
-    /// The client's address has shown too many credentials that were no good: these were not even
-    /// looked at, or are no good either.
+    /// The client's address has presented too many invalid credentials. These ones were not
+    /// checked, or are invalid too.
     CredentialRate,
-    /// A proxy does not say whose request it is, and not everybody's network may come in.
+    /// A proxy does not name its client, and not all networks are allowed to connect.
     UnknownClient,
-    /// A reason of an endpoint's own, by its label: one of [`Endpoint::reasons`], or it counts as
-    /// [`Refusal::Endpoint`]. The last variant, after those that have a label of the engine.
+    /// A reason of an endpoint, by its label. It must be one of [`Endpoint::reasons`], or else it
+    /// counts as [`Refusal::Endpoint`]. The last variant, after those with a label of the engine.
     ///
     /// [`Endpoint::reasons`]: super::Endpoint::reasons
     #[strum(transparent)]
@@ -70,29 +70,28 @@ impl Refusal {
     }
 }
 
-/// A request that is refused: what its client is told, before it has a form. It is given its form
-/// once, where it is sent: in a line of text, or as
-/// [`Builder::render_refusals`](super::Builder::render_refusals) says for the path.
+/// The refusal of a request, independent of its format. It is rendered when it is sent: as a line
+/// of text, or as [`Builder::render_refusals`](super::Builder::render_refusals) says for the path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Refused {
-    /// 300 to 599.
+    /// The status, 300 to 599.
     pub status: u16,
-    /// A fixed word for programs.
+    /// A fixed code for programs.
     pub code: &'static str,
     /// A sentence for people, without a line end.
     pub message: Cow<'static, str>,
     /// Headers that belong to it, such as `Retry-After`.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// The reason that it is counted under.
+    /// The reason under which it is counted.
     pub counts_as: Refusal,
-    /// Whether the connection ends with the answer even if the client would keep it: then guessing
-    /// takes a connection for each guess.
+    /// Whether the connection ends with the answer, even if the client wants to keep it. Each guess
+    /// at a credential then needs a new connection.
     pub ends_connection: bool,
 }
 
 impl Refused {
-    /// A refusal that counts as [`Refusal::Endpoint`] and leaves the connection to its client.
+    /// A refusal that counts as [`Refusal::Endpoint`] and keeps the connection open.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Refused {
         Refused {
             status,
@@ -104,12 +103,12 @@ impl Refused {
         }
     }
 
-    /// A refusal that counts as `refusal`, with its label for a code.
+    /// A refusal that counts as `refusal` and has its label as the code.
     pub fn of(refusal: Refusal, status: u16, message: impl Into<Cow<'static, str>>) -> Refused {
         Refused::new(status, refusal.label(), message).counted_as(refusal)
     }
 
-    /// Adds a header. One that would break out of its line is left out when it is sent.
+    /// Adds a header. A header that contains a line break is not sent.
     #[must_use]
     pub fn with_header(
         mut self,
@@ -120,28 +119,28 @@ impl Refused {
         self
     }
 
-    /// When to come again, in seconds (RFC 9110 §10.2.3).
+    /// Sets `Retry-After`, in seconds (RFC 9110 §10.2.3).
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Refused {
         self.with_header("Retry-After", seconds.to_string())
     }
 
-    /// Counted under this reason.
+    /// Sets the reason under which it is counted.
     #[must_use]
     pub fn counted_as(mut self, refusal: Refusal) -> Refused {
         self.counts_as = refusal;
         self
     }
 
-    /// For credentials that are no good: see [`Refused::ends_connection`].
+    /// Ends the connection, for invalid credentials: see [`Refused::ends_connection`].
     #[must_use]
     pub fn ending_connection(mut self) -> Refused {
         self.ends_connection = true;
         self
     }
 
-    /// The message as a line of text, with the headers: the form that a refusal has unless the path
-    /// has another one.
+    /// The message as a line of text with the headers: the format of a refusal, unless the path has
+    /// another one.
     pub fn to_text(&self) -> Response {
         self.with_headers_on(Response::text(self.status, format!("{}\n", self.message)))
     }
@@ -155,11 +154,11 @@ impl Refused {
     }
 }
 
-/// Gives a path's refusals their form.
+/// Renders the refusals of a path.
 pub(super) type Renderer = dyn Fn(&Refused) -> Response + Send + Sync;
 
-/// Connections refused before they were open, by why. The reasons of endpoints follow those of the
-/// engine.
+/// Connections refused before they were open, by reason. The reasons of endpoints follow those of
+/// the engine.
 #[derive(Debug)]
 pub struct Refusals {
     own_labels: Arc<[&'static str]>,
@@ -185,12 +184,12 @@ impl Refusals {
         self.counts[self.place(refusal)].add(1);
     }
 
-    /// How many there were for this reason.
+    /// The number of refusals for this reason.
     pub fn get(&self, refusal: Refusal) -> u64 {
         self.counts[self.place(refusal)].get()
     }
 
-    /// Each reason's label, and how many there were.
+    /// The label of each reason, with the number of its refusals.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.counts.iter().map(Counter::get);
         self.labels().zip(counts)

@@ -1,4 +1,4 @@
-//! What an engine is started with. The builder checks it; the shards share it, read-only.
+//! The settings of an engine. The builder checks them; the shards share them, read-only.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::engine::rate::TokenRate;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSING_MAX};
 use crate::peer::Peer;
 
-/// Structs whose defaults stand beside their fields, so that a number has one place.
+/// Declares structs with the defaults beside their fields, so that each number has one place.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! with_defaults {
@@ -36,25 +36,25 @@ macro_rules! with_defaults {
     )*};
 }
 
-/// What to do about a client that reads too slowly.
+/// The policy for clients that read too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowPolicy {
     /// Close it with 1013.
     #[default]
     Disconnect,
-    /// Drop the frames that have waited longest.
+    /// Drop the frames that have waited the longest.
     DropOldest,
     /// Do not queue new frames while the outbox is full.
     DropNewest,
-    /// Keep of every room the latest frame alone.
+    /// Keep only the latest frame of each room.
     LatestOnly,
 }
 
 with_defaults! {
-    /// Bounds of one connection's outbox, and what happens past them.
+    /// Bounds of one connection's outbox, and the policy if it exceeds them.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SlowClient {
-        /// What happens past the bounds.
+        /// The action if a bound is exceeded.
         pub policy: SlowPolicy = SlowPolicy::Disconnect,
         /// Bytes that may wait for a client whose last send would have blocked. It must hold a
         /// frame of the largest size.
@@ -65,38 +65,38 @@ with_defaults! {
 }
 
 with_defaults! {
-    /// When a client that says nothing is asked whether it lives, and given up.
+    /// When a silent client is pinged, and when it is closed.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Keepalive {
         /// Interval of pings. Zero: none are sent.
         pub ping: Duration = Duration::from_secs(30),
-        /// A client of which nothing was heard for so long is closed. Zero: never.
+        /// A client that has sent nothing for this long is closed. Zero: never.
         pub pong: Duration = Duration::from_secs(60),
     }
 }
 
 with_defaults! {
-    /// Whether and what is compressed (permessage-deflate, RFC 7692). Context is never taken over.
+    /// Compression (permessage-deflate, RFC 7692). No context is kept from one message to the next.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Deflate {
-        /// Whether it is agreed to where a client offers it.
+        /// Whether it is negotiated if a client offers it.
         pub enabled: bool = false,
-        /// Smaller messages are sent as they are, in bytes of payload.
+        /// Messages with fewer bytes of payload are sent uncompressed.
         pub min_bytes: usize = 128,
-        /// 1 (fastest) to 9 (smallest).
+        /// Level, from 1 (fastest) to 9 (smallest).
         pub level: u8 = 1,
     }
 }
 
-/// What happens to a connection that sends more than it may.
+/// The policy for connections that send more than they may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum RatePolicy {
-    /// It is not read until it may send again: nothing is lost, and TCP slows the client down. None
-    /// of its deadlines runs meanwhile.
+    /// It is not read until it may send again: nothing is lost, and TCP slows the client down. Its
+    /// deadlines do not run meanwhile.
     #[default]
     Delay,
-    /// The messages that are too much are dropped.
+    /// The excess messages are dropped.
     Drop,
     /// It is closed with 1008.
     Close,
@@ -107,30 +107,30 @@ impl RatePolicy {
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
-/// How much one connection may send. A message gets through while there is a token for it of each
-/// kind, and takes one for itself and one for each byte of its payload, also where that is more
-/// than there are ([`super::TokenBucket`]). Of a compressed message the bytes count that it
-/// inflates to. A ping or a pong counts as a message of its payload, and each fragment but the last
-/// as one without any, except that they are never dropped.
+/// How much one connection may send. A message passes if at least one token of each kind is left.
+/// It takes one for itself and one for each byte of its payload, even if fewer are left
+/// ([`super::TokenBucket`]). A compressed message counts with its inflated size. A ping or pong
+/// counts as a message with its payload, and each fragment except the last as a message without
+/// payload, but these are never dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rate {
     /// Messages. `None`: any number.
     pub messages: Option<TokenRate>,
     /// Bytes of payload. `None`: any number.
     pub bytes: Option<TokenRate>,
-    /// What happens to what is more.
+    /// The action if the connection sends more.
     pub policy: RatePolicy,
 }
 
 impl Rate {
-    /// Whether there is any bound.
+    /// Whether any bound is set.
     pub fn is_on(&self) -> bool {
         self.messages.is_some() || self.bytes.is_some()
     }
 }
 
 with_defaults! {
-    /// What one endpoint's connections may do.
+    /// The settings for the connections of one endpoint.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct EndpointSettings {
         /// The largest message, in bytes of payload.
@@ -152,11 +152,11 @@ with_defaults! {
     /// Deadlines.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Timeouts {
-        /// For a request to arrive, from the first byte that may come.
+        /// For a request to arrive, counted from the moment when its first byte may come.
         pub handshake: Duration = Duration::from_secs(10),
-        /// For a message to be finished that was begun. Zero: no limit.
+        /// For a message to be completed, from its first byte. Zero: no limit.
         pub message: Duration = Duration::from_secs(60),
-        /// For the client's Close after ours, and for the end of the stream after that.
+        /// For the client's Close after ours, and then for the end of the stream.
         pub close: Duration = Duration::from_secs(5),
     }
 }
@@ -175,7 +175,7 @@ with_defaults! {
         pub room_name_bytes: usize = 512,
     }
 
-    /// How the process ends.
+    /// The shutdown of the process.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Shutdown {
         /// From the moment when `is_ready` turns false to the end of accepting.
@@ -185,12 +185,12 @@ with_defaults! {
     }
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ListenAddress {
     /// TCP; port 0 takes a free one.
     Tcp(SocketAddr),
-    /// A Unix socket at this path. Its file is removed at the end, and at the start where no
+    /// A Unix socket at this path. Its file is removed at the end, and also at the start if no
     /// process listens on it any more.
     Unix(PathBuf),
 }
@@ -207,9 +207,10 @@ impl std::fmt::Display for ListenAddress {
 /// One listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
-    /// Where it is.
+    /// The address.
     pub address: ListenAddress,
-    /// Whether its clients speak TLS, and nothing else. [`super::Builder::tls`] has to be there.
+    /// Whether it accepts TLS only, which needs [`super::Builder::tls`]; otherwise it never accepts
+    /// TLS.
     pub tls: bool,
 }
 
@@ -222,17 +223,17 @@ impl From<SocketAddr> for Listen {
     }
 }
 
-/// Who is believed when it says on whose behalf it connects or asks.
+/// The peers whose statements about their clients' addresses are trusted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TrustedProxies {
     /// Networks of proxies.
     pub networks: Vec<Network>,
-    /// Whether whoever connects to a Unix socket is one.
+    /// Whether every peer at a Unix socket is trusted.
     pub unix: bool,
 }
 
 impl TrustedProxies {
-    /// Whether this peer is one.
+    /// Whether this peer is trusted.
     pub fn contains(&self, peer: Peer) -> bool {
         let mut networks = self.networks.iter();
         match peer.ip() {
@@ -243,14 +244,14 @@ impl TrustedProxies {
 }
 
 with_defaults! {
-    /// What an engine is started with.
+    /// The settings of an engine.
     #[derive(Clone, PartialEq, Eq, Debug)]
     pub struct Settings {
-        /// Where the relaying shards listen.
+        /// The listeners of the relaying shards.
         pub listen: Vec<Listen> = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
         /// Permissions of the files of Unix sockets.
         pub unix_mode: u32 = 0o660,
-        /// Where the admin shard listens; empty: there is none.
+        /// The listeners of the admin shard; empty: there is no admin shard.
         pub admin_listen: Vec<Listen> = Vec::new(),
         /// Relaying shards, 1 to 255.
         pub shards: usize = 1,
@@ -260,45 +261,47 @@ with_defaults! {
         pub spin: Duration = Duration::ZERO,
         /// A shard's receive buffer, in bytes.
         pub read_buffer_bytes: usize = 256 * 1024,
-        /// The sockets' send buffer in bytes; `None` leaves it to the operating system.
+        /// The sockets' send buffer in bytes; `None`: the operating system decides.
         pub send_buffer_bytes: Option<usize> = None,
-        /// Bounds on what clients can make it hold.
+        /// Bounds on what clients can make the engine hold.
         pub limits: Limits = Limits::default(),
         /// Connections of the process; `None`: no limit.
         pub connections_max: Option<usize> = None,
-        /// Connections that are over a limit and are kept until they were told so, or that linger,
-        /// having been told all; 16 of one address. They count towards no other limit. If there are
-        /// more, those that came first are told at once, and closed. [`super::FileBudget`] says how
-        /// many fit.
+        /// Connections over a limit that are kept until their refusal is sent, or that linger after
+        /// it; at most 16 of one address. They do not count towards other limits. If there are
+        /// more, the oldest are refused and closed at once. [`super::FileBudget`] says how many
+        /// fit.
         pub refusing_max: usize = REFUSING_MAX,
-        /// Connections of the admin shard, half of them for one address; one more takes the place
-        /// of the one that is missed least.
+        /// Connections of the admin shard, at most half of them of one address. If there are more,
+        /// the least important one is closed.
         pub admin_connections_max: usize = ADMIN_CONNECTIONS_MAX,
         /// Connections of one address (IPv6: of one /64); `None`: no limit.
         pub connections_per_ip_max: Option<usize> = None,
-        /// Whose connections the relaying shards take. Open ones stay when this changes.
+        /// The networks whose connections the relaying shards accept. A change does not affect open
+        /// connections.
         pub networks: Networks = Networks::default(),
-        /// How often one address (IPv6: one /64) may connect; `None`: as often as it likes.
+        /// How often one address (IPv6: one /64) may connect; `None`: no limit.
         pub connects_per_ip: Option<TokenRate> = None,
         /// Networks that the limits for one address do not apply to.
         pub exempt_networks: Vec<Network> = Vec::new(),
-        /// Proxies whose word about their clients' addresses counts.
+        /// Proxies whose statements about their clients' addresses are trusted.
         pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
         /// Whether connections of trusted proxies to the relaying shards begin with a header of the
-        /// PROXY protocol, before TLS and HTTP. Those of everybody else never do.
+        /// PROXY protocol, before TLS and HTTP. Other connections never do.
         pub proxy_protocol: bool = false,
-        /// Bytes of all that waits to be sent in the process, and of what it takes to send it:
-        /// buffers, queues, TLS, compression.
+        /// Memory for everything that waits to be sent in the process, in bytes, including buffers,
+        /// queues, TLS and compression.
         pub process_bytes_max: usize = 512 * 1024 * 1024,
         /// Deadlines.
         pub timeouts: Timeouts = Timeouts::default(),
-        /// The end of the process.
+        /// The shutdown of the process.
         pub shutdown: Shutdown = Shutdown::default(),
     }
 }
 
 impl Settings {
-    /// Whether a listener takes all of IPv4 on this port; port 0 is never the same one twice.
+    /// Whether a listener covers all of IPv4 on this port. Port 0 never does, since each use gets
+    /// another port.
     pub(super) fn has_all_of_ipv4(&self, port: u16) -> bool {
         let all = ListenAddress::Tcp((std::net::Ipv4Addr::UNSPECIFIED, port).into());
         let mut listeners = self.listen.iter().chain(&self.admin_listen);

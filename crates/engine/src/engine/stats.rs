@@ -1,4 +1,4 @@
-//! What a shard counts: relaxed atomics that the shard alone writes and the admin shard reads.
+//! The counters of a shard: relaxed atomics that only the shard writes and the admin shard reads.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::work::TurnPhase;
 /// Buckets for each power of two of a [`Durations`].
 const SUB_BUCKETS: usize = 4;
 const SUB_BITS: u32 = SUB_BUCKETS.trailing_zeros();
-/// 2^9 ns: all that is shorter is in the first bucket.
+/// 2^9 ns: all shorter durations are in the first bucket.
 const FIRST_EXPONENT: u32 = 9;
-/// 2^34 ns, 17 s: all that is longer is in the last bucket.
+/// 2^34 ns, 17 s: all longer durations are in the last bucket.
 const LAST_EXPONENT: u32 = 34;
 const BUCKETS: usize = (LAST_EXPONENT - FIRST_EXPONENT) as usize * SUB_BUCKETS + 2;
 
-/// Durations in log-linear buckets, four for each power of two, from half a microsecond to 17 s:
-/// a recorded value is known to within 25 %.
+/// Durations in log-linear buckets, four for each power of two, from half a microsecond to 17 s,
+/// so that a recorded value is accurate to 25 %.
 #[derive(Debug)]
 pub struct Durations {
     buckets: [Counter; BUCKETS],
@@ -116,7 +116,7 @@ impl Counts {
     }
 }
 
-/// What was done about a client that reads too slowly.
+/// An action against a client that reads too slowly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
@@ -129,7 +129,7 @@ pub enum SlowAction {
     DropNewest,
     /// All but each room's latest frame were dropped.
     LatestOnly,
-    /// What waited was copied out, so that it no longer held larger buffers.
+    /// Its waiting frames were copied, so that they no longer keep larger buffers alive.
     CopyOut,
 }
 
@@ -138,7 +138,7 @@ impl SlowAction {
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
-/// What one shard counts. Aligned so that no two shards write to one cache line.
+/// The counters of one shard. Aligned so that no two shards write to the same cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 #[non_exhaustive]
@@ -159,7 +159,7 @@ pub struct ShardStats {
     pub tls_handshakes: [Counter; 2],
     /// Requests of trusted proxies whose `Forwarded` or `X-Forwarded-For` is malformed.
     pub forwarded_malformed: Counter,
-    /// Those whose headers name different clients.
+    /// Requests of trusted proxies whose headers name different clients.
     pub forwarded_conflicts: Counter,
     /// Plain HTTP requests that were answered.
     pub requests: Counter,
@@ -167,7 +167,7 @@ pub struct ShardStats {
     pub connecting: Counter,
     /// WebSocket connections now that are open.
     pub open: Counter,
-    /// The same, by endpoint: one for each, in the order of their numbers.
+    /// WebSocket connections now that are open, by endpoint, in the order of their numbers.
     pub endpoint_open: Box<[Counter]>,
     /// Connections now that are being closed.
     pub closing: Counter,
@@ -183,17 +183,17 @@ pub struct ShardStats {
     pub sent_bytes: Counter,
     /// `send` and `writev` calls.
     pub sends: Counter,
-    /// Those that failed for want of memory in the kernel, and are tried again.
+    /// Sends that failed because the kernel was short of memory, and are retried.
     pub send_errors: Counter,
-    /// Frames finished by each of them.
+    /// Frames completed by each send.
     pub frames_per_send: Counts,
     /// From the end of a frame's `recv` to the end of the `send` that carried it. Frames sent
     /// together count with the age of the oldest.
     pub relay_latency: Durations,
     /// How long turns took, without the wait for events.
     pub turns: Durations,
-    /// Phases of turns that had to end while more waited, and reads of a connection that had its
-    /// part of one, by [`TurnPhase`].
+    /// Phases of turns that ended while more was waiting, and connections that were not read
+    /// further in a turn because they had used their share, by [`TurnPhase`].
     pub turn_cut: [Counter; TurnPhase::LABELS.len()],
     /// Time spent waiting for events, in nanoseconds.
     pub idle_ns: Counter,
@@ -207,15 +207,15 @@ pub struct ShardStats {
     pub slow_actions: [Counter; SlowAction::LABELS.len()],
     /// Frames that slow clients did not get.
     pub dropped_frames: Counter,
-    /// What was done about connections that sent more than they may, by `RatePolicy`.
+    /// Actions against connections that sent more than they may, by `RatePolicy`.
     pub rate_actions: [Counter; RatePolicy::LABELS.len()],
     /// Open WebSocket connections now that agreed to permessage-deflate.
     pub deflate_open: Counter,
     /// Messages that were deflated, each once for all its recipients.
     pub deflated: Counter,
-    /// Messages that deflating did not make smaller, and that were sent as they are.
+    /// Messages that compression did not make smaller, and that were sent uncompressed.
     pub deflated_in_vain: Counter,
-    /// Bytes that recipients were sent fewer for it, all of them together.
+    /// Bytes that compression saved, over all recipients.
     pub deflate_saved_bytes: Counter,
     /// Compressed messages received.
     pub inflated: Counter,

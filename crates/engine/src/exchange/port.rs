@@ -78,7 +78,7 @@ pub struct Port {
     is_refused: bool,
 }
 
-/// What to do after a turn of a [`Port`].
+/// The next step after a turn of a [`Port`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortTurn {
     /// Take another turn at once: there is more.

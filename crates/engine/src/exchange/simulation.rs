@@ -482,7 +482,7 @@ impl Shard {
     }
 }
 
-/// What happened in a run.
+/// The outcome of a run.
 struct Happened {
     /// How often a shard was blocked.
     blocked: u64,

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_a_buffer_reads_as_if_bodies_lay_behind_their_heads() {
+    fn every_part_of_a_buffer_reads_as_heads_followed_by_bodies() {
         let live = Arc::default();
         let (x, y) = (body("XXXX", &live), body("Y", &live));
         let frames = [

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_held_for_a_bounded_number_of_rooms_and_none_is_looked_at_twice() {
+    fn a_lock_covers_a_bounded_number_of_rooms_each_visited_once() {
         let directory = Directory::default();
         for number in 0..2_000 {
             let room = Room::new(key(0, &number.to_string()), number);

@@ -222,7 +222,7 @@ impl Clients {
     /// Nothing more is queued: the outbox is sent, and then the stream ends.
     pub(in crate::engine) fn drain(&mut self, key: Key) {
         self.enter_phase(key, Phase::Draining);
-        // What still comes is not decoded, so no memory is kept for it.
+        // Later data is read but not decoded, so no memory is kept for it.
         let connection = &mut self.core.connections[key.index as usize];
         connection.extras.set_pace(None);
         let held = std::mem::take(&mut connection.decoder).held_bytes();

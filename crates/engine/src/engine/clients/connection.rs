@@ -553,7 +553,7 @@ impl Connection {
         self.peer.into()
     }
 
-    /// What the connection is counted by.
+    /// The address by which the connection is counted.
     pub(in crate::engine) fn ip(&self) -> IpAddr {
         self.peer().counting_ip()
     }

@@ -112,7 +112,7 @@ fn members_are_visited_in_a_circle_and_get_all_at_once() {
 }
 
 #[test]
-fn a_member_that_takes_nothing_now_is_the_next_one_to_be_visited() {
+fn a_member_that_accepts_nothing_now_is_visited_next() {
     let (mut local, room) = local(3);
     let runs = runs(&room, &[1, 1]);
     local.accept(&runs[0], 0, || unreachable!());
@@ -182,7 +182,7 @@ fn those_who_stay_get_everything_whoever_leaves_between() {
 }
 
 #[test]
-fn what_everybody_has_is_released_while_frames_keep_coming() {
+fn frames_that_all_members_have_are_released_meanwhile() {
     let (mut local, room) = local(10);
     let mut pending_most = 0;
     for run in runs(&room, &[1; 100]) {
@@ -196,7 +196,7 @@ fn what_everybody_has_is_released_while_frames_keep_coming() {
 }
 
 #[test]
-fn what_a_member_gets_comes_in_stretches() {
+fn a_member_gets_frames_in_stretches() {
     let (mut local, room) = local(1);
     let mut builder = BatchBuilder::new(Arc::default());
     let sender = |index| {

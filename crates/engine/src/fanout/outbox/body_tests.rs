@@ -281,7 +281,7 @@ fn a_copy_of_a_head_keeps_the_body_and_lets_go_of_others_heads() {
 }
 
 #[test]
-fn what_dropping_frees_is_the_own_head_and_a_part_of_the_body() {
+fn dropping_frees_the_own_head_and_a_part_of_the_body() {
     let press = Press::new();
     let head = "<0123456789";
     let frames = [(head, Some(&press.large)), (head, Some(&press.large))];

@@ -115,7 +115,7 @@ fn a_send_may_end_at_every_byte() {
     }
 }
 
-/// What waits after `sent` bytes and `policy`, for frames in one slice and in a slice each.
+/// The outbox after `sent` bytes and `policy`, with all frames in one slice and in a slice each.
 fn after(sent: usize, policy: impl Fn(&mut Outbox) -> Dropped) -> [(String, u32); 2] {
     [false, true].map(|is_split| {
         let mut outbox = outbox(&["aa", "bb", "cc", "dd"], is_split);
@@ -257,7 +257,7 @@ fn an_open_pong_is_finished_and_the_next_wait_behind_it() {
 }
 
 #[test]
-fn what_is_queued_costs_more_than_its_bytes() {
+fn queued_frames_cost_more_than_their_bytes() {
     let mut outbox = Outbox::default();
     let shared = segment(&["shared"]);
     push(&mut outbox, &shared, ROOM);

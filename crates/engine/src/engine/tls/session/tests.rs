@@ -135,7 +135,7 @@ fn record(secrets: &ConnectionTrafficSecrets, number: u64, content: &[u8], kind:
 }
 
 #[test]
-fn a_handshake_message_that_comes_in_two_records_does_not_disturb_what_is_sent_between_them() {
+fn data_can_be_sent_between_two_records_of_a_handshake_message() {
     let mut pair = Pair::established();
     let name = ServerName::try_from("localhost").expect("a name");
     let (_, config) = both();
