@@ -79,7 +79,7 @@ fn is_about_time(name: &str) -> bool {
 }
 
 #[test]
-fn every_documented_series_exists_from_the_start_with_0_and_no_other() {
+fn exactly_the_documented_series_exist_from_the_start() {
     let relay = Relay::start(&config());
     let scrape = relay.scrape();
     let documented = documented();

@@ -168,7 +168,7 @@ fn a_dashboard_that_is_closed_is_told_with_how_to_open_it() {
 }
 
 #[test]
-fn a_private_address_over_its_limit_is_said_once_to_be_probably_a_proxy() {
+fn a_private_address_over_its_limit_is_reported_once_as_a_proxy() {
     let arguments = [
         &LOCAL[..],
         &["--set", "limits.exempt_networks=[]"],
@@ -265,7 +265,7 @@ fn ask(to: SocketAddr, method: &str, target: &str, headers: &str) -> Reply {
 }
 
 #[test]
-fn a_link_on_the_terminal_opens_the_dashboard_once_and_is_in_no_log() {
+fn a_link_on_the_terminal_works_once_and_is_never_logged() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("relay.log");
     let output = format!("logging.output={}", log.display());

@@ -82,7 +82,7 @@ fn in_every_window_words_are_whole_and_the_shards_are_there() {
 }
 
 #[test]
-fn top_says_since_when_the_relay_is_gone_and_goes_on_when_it_is_back() {
+fn top_shows_a_lost_relay_and_resumes_when_it_is_back() {
     let relay = Relay::start(&config());
     let address = relay.admin();
     let mut top = top(&relay, &[], (120, 40));
@@ -124,7 +124,7 @@ fn top_says_since_when_the_relay_is_gone_and_goes_on_when_it_is_back() {
 }
 
 #[test]
-fn top_without_colours_sets_none_and_shows_the_heat_map_all_the_same() {
+fn top_without_colours_still_shows_the_heat_map() {
     let (relay, mut clients) = busy();
     let is_coloured = |raw: &[u8]| raw.windows(5).any(|piece| piece == b"38;5;");
     for (environment, coloured) in [(&[][..], true), (&[("NO_COLOR", "1")][..], false)] {
@@ -144,7 +144,7 @@ fn top_without_colours_sets_none_and_shows_the_heat_map_all_the_same() {
 }
 
 #[test]
-fn the_log_has_colours_on_a_terminal_unless_no_color_says_otherwise() {
+fn the_log_honours_no_color_on_a_terminal() {
     let arguments = [
         "--port",
         "0",
@@ -168,7 +168,7 @@ fn the_log_has_colours_on_a_terminal_unless_no_color_says_otherwise() {
 }
 
 #[test]
-fn completions_and_the_manual_know_every_subcommand_and_need_no_config() {
+fn completions_and_manual_have_every_subcommand() {
     assert_completes(
         CORECAST,
         &["config-file", "doctor", "completions", "expires"],

@@ -69,7 +69,7 @@ fn last_part(path: &str) -> &str {
 }
 
 #[test]
-fn a_global_key_stands_in_two_places_and_one_of_endpoints_in_three_besides_its_use() {
+fn a_key_has_two_places_and_one_of_endpoints_three() {
     let lines = lines();
     let lines_with = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     let all = KEYS.iter().map(|key| key.path);

@@ -37,7 +37,7 @@ fn committed_files_are_what_the_binary_prints() {
 }
 
 #[test]
-fn the_printed_file_is_narrow_and_says_of_each_key_whether_a_reload_changes_it() {
+fn the_printed_file_is_narrow_and_marks_restart_keys() {
     let printed = print_config();
     let wide = printed.lines().find(|line| line.chars().count() > 100);
     assert_eq!(wide, None);
@@ -63,7 +63,7 @@ fn the_printed_file_is_narrow_and_says_of_each_key_whether_a_reload_changes_it()
 }
 
 #[test]
-fn a_key_is_explained_with_its_type_default_reload_and_variables() {
+fn a_key_is_explained_with_type_default_and_variables() {
     let output = corecast(&[], &["config", "limits.message_bytes"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let expected = "limits.message_bytes
@@ -127,7 +127,7 @@ fn an_unknown_key_is_a_usage_error_with_a_suggestion() {
 }
 
 #[test]
-fn an_option_of_another_kind_is_a_problem_at_its_place_with_a_suggestion() {
+fn an_option_of_another_kind_is_a_problem_with_a_suggestion() {
     for (file, expected) in [
         (
             "endpoints: {hub: {journal: a.redb}}",
@@ -171,7 +171,7 @@ fn an_option_of_another_kind_is_a_problem_at_its_place_with_a_suggestion() {
 }
 
 #[test]
-fn options_work_before_and_after_the_kind_and_from_other_sources() {
+fn options_work_before_and_after_the_kind_from_any_source() {
     let expected = |config: Result<Config, String>| {
         let config = config.expect("a config");
         let options = config.endpoints["x"].push().expect("a push endpoint");

@@ -472,7 +472,7 @@ fn clients_of_a_unix_socket_may_be_trusted_proxies() {
 }
 
 #[test]
-fn a_client_of_a_unix_socket_has_no_address_and_no_limit_for_one() {
+fn a_client_of_a_unix_socket_has_no_address_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let server = server(|settings| {

@@ -11,18 +11,11 @@ use std::fs;
 use super::source::{Source, files, relative, root, rust_sources};
 
 /// Offences that are left in each folder; the longest prefix counts. A number may only shrink.
-const LEFT: [(&str, usize); 6] = [
-    ("", 0),
-    ("config.yaml", 18),
-    ("crates/engine/", 27),
-    ("docs/metrics.md", 8),
-    ("scripts/", 8),
-    ("src/", 308),
-];
+const LEFT: [(&str, usize); 1] = [("", 0)];
 
 /// Names of tests that are longer than [`NAME_CHARS_MAX`] or begin with one of
 /// [`NAME_OPENINGS`], by folder. A number may only shrink.
-const NAMES_LEFT: [(&str, usize); 3] = [("", 0), ("crates/engine/", 12), ("src/", 34)];
+const NAMES_LEFT: [(&str, usize); 1] = [("", 0)];
 const NAME_CHARS_MAX: usize = 60;
 const NAME_OPENINGS: [&str; 5] = ["what_", "who_", "whom_", "whoever_", "where_"];
 

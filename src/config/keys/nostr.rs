@@ -22,7 +22,7 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
     option!(Nostr in "nostr.", (info.name), OrNull(nostr::INFO_TEXT), restart;
         "The relay's name."),
     option!(Nostr in "nostr.", (info.description), OrNull(nostr::PROSE), restart;
-        "What the relay is for, with an empty line between paragraphs."),
+        "The purpose of the relay, with an empty line between paragraphs."),
     option!(Nostr in "nostr.", (info.icon), OrNull(nostr::INFO_TEXT), restart;
         "URL of a square picture."),
     option!(Nostr in "nostr.", (info.banner), OrNull(nostr::INFO_TEXT), restart;
