@@ -19,7 +19,7 @@
 //!     StartError,
 //! };
 //!
-//! Every member gets the messages of the others.
+//! /// Every member gets the messages of the others.
 //! struct Chat;
 //!
 //! impl Endpoint for Chat {
