@@ -149,7 +149,7 @@ fn a_credential_that_was_sent_is_invalid_and_never_needed() {
         assert_eq!(refused(&server, guard::NO_CREDENTIALS), 0, "{kind}");
         let answer = ask(&server, "/", "").1;
         let body = String::from_utf8(answer.body).expect("UTF-8");
-        assert!(body.contains("is needed"), "{kind}: {body}");
+        assert!(body.contains("is required"), "{kind}: {body}");
         assert_eq!(refused(&server, guard::NO_CREDENTIALS), 1, "{kind}");
     }
 }

@@ -52,7 +52,7 @@ const ROWS: &[(&str, &str)] = &[
     ("no public default key", "without_a_configured_key_everything_is_401"),
     ("without a key the log says once why", "without_a_key_the_log_says_once_why"),
     ("no keys in the log", "the_earlier_relays_file_is_all_that_the_binary_needs"),
-    ("a comparison that leaks nothing", "each_of_several_keys_is_good_and_nothing_else"),
+    ("a comparison that leaks nothing", "each_of_several_keys_is_accepted_and_no_other"),
     ("limits", "invalid_push_requests_get_json_errors"),
     ("a dead client delays no answer", "a_client_that_does_not_read_does_not_delay_the_answer"),
 ];
