@@ -20,7 +20,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// Of the readings that exist. None if there are none.
+    /// Of the readings that exist; `None` without readings.
     pub(crate) fn of(readings: &[Option<f64>]) -> Option<Self> {
         let mut values: Vec<f64> = readings.iter().flatten().copied().collect();
         values.sort_by(f64::total_cmp);

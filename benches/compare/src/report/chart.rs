@@ -233,7 +233,7 @@ impl Chart {
         let middle = (layout.left + layout.width) / 2.0;
         let unit_y = first - 6.0;
         out += &match self.is_ratio {
-            // At the ends of the axis: 1 may be so close to one that there is no room beside it.
+            // At the ends of the axis, since 1 may be too close to one of them for a label.
             true => format!(
                 "<text class=\"side\" x=\"{:.0}\" y=\"{unit_y:.0}\">← cheaper</text>\
                  <text class=\"side end\" x=\"{:.0}\" y=\"{unit_y:.0}\">dearer than Corecast →\

@@ -24,7 +24,7 @@ pub(crate) struct Request<'a> {
     pub(crate) folder: &'a Path,
     /// The directory of the report.
     pub(crate) report: &'a Path,
-    /// The run; by default the whole one, or the quick one if there is no other.
+    /// The run; by default the whole one, or the quick one if only that exists.
     pub(crate) name: Option<&'a str>,
     /// A text file with the two markers, which gets the table between them.
     pub(crate) page: Option<&'a Path>,
@@ -34,7 +34,7 @@ pub(crate) struct Request<'a> {
 /// the files that it wrote.
 ///
 /// # Errors
-/// There are no results, or a file cannot be read or written.
+/// The results are missing, or a file cannot be read or written.
 pub(crate) fn write(request: &Request<'_>) -> Result<Vec<PathBuf>> {
     let folder = request.folder;
     let path = |name: &str| folder.join(format!("{name}.json"));

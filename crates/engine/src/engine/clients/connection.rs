@@ -263,7 +263,7 @@ pub(in crate::engine) enum Received {
     },
     /// A signal interrupted the call.
     Interrupted,
-    /// There is no data for now.
+    /// The socket has no data at present.
     Nothing,
     /// The client has ended its stream.
     End,
