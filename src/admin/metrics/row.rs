@@ -96,6 +96,17 @@ impl Row {
         Row::new(name, help, Kind::Counter, Read::Each(labels, read))
     }
 
+    /// A value for each shard, by its number.
+    pub(super) const fn of_shards(
+        name: &'static str,
+        help: &'static str,
+        kind: Kind,
+        read: fn(&Source<'_>) -> Vec<(String, f64)>,
+    ) -> Row {
+        let numbers = Names::of("shard", "numbers of the shards, from 0");
+        Row::new(name, help, kind, Read::Named(numbers, read))
+    }
+
     pub(super) const fn histogram(
         name: &'static str,
         help: &'static str,

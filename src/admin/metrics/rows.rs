@@ -340,46 +340,36 @@ pub(super) const MEMORY: Group = Group {
     ],
 };
 
-const SHARD: &str = "numbers of the shards, from 0";
-
 pub(super) const SHARDS: Group = Group {
     title: "Shards",
     about: "A shard is one thread with its own connections; a message passes from its sender's \
             shard to the others in batches.",
     rows: &[
-        Row::new(
+        Row::of_shards(
             "corecast_shard_connections",
             "Connections of a shard, of every kind.",
             Kind::Gauge,
-            Read::Named(Names::of("shard", SHARD), |it| {
-                it.by_shard(|shard, _| f64::from(it.running.view.shard_connections(shard)))
-            }),
+            |it| it.by_shard(|shard, _| f64::from(it.running.view.shard_connections(shard))),
         ),
-        Row::new(
+        Row::of_shards(
             "corecast_shard_busy_seconds_total",
             "Time that a shard has worked. Its rate is the shard's load: close to 1 is saturated.",
             Kind::Counter,
-            Read::Named(Names::of("shard", SHARD), |it| {
-                it.by_shard(|_, stats| stats.turns.sum_ns() as f64 / 1e9)
-            }),
+            |it| it.by_shard(|_, stats| stats.turns.sum_ns() as f64 / 1e9),
         ),
-        Row::new(
+        Row::of_shards(
             "corecast_shard_idle_seconds_total",
             "Time that a shard has waited for events.",
             Kind::Counter,
-            Read::Named(Names::of("shard", SHARD), |it| {
-                it.by_shard(|_, stats| stats.idle_ns.get() as f64 / 1e9)
-            }),
+            |it| it.by_shard(|_, stats| stats.idle_ns.get() as f64 / 1e9),
         ),
         // Measured by the shard itself over a fixed window: one since the last scrape would be
         // another for each of two scrapers.
-        Row::new(
+        Row::of_shards(
             "corecast_shard_busy_ratio",
             "Share of the last full second that a shard worked, 0 to 1.",
             Kind::Gauge,
-            Read::Named(Names::of("shard", SHARD), |it| {
-                it.by_shard(|_, stats| stats.busy_ppm.get() as f64 / 1e6)
-            }),
+            |it| it.by_shard(|_, stats| stats.busy_ppm.get() as f64 / 1e6),
         ),
         Row::histogram(
             "corecast_turn_duration_seconds",
@@ -393,13 +383,11 @@ pub(super) const SHARDS: Group = Group {
             &[("phase", TurnPhase::LABELS)],
             |it| it.each(|stats| &stats.turn_cut),
         ),
-        Row::new(
+        Row::of_shards(
             "corecast_mailbox_depth",
             "Batches from other shards that wait for a shard now.",
             Kind::Gauge,
-            Read::Named(Names::of("shard", SHARD), |it| {
-                it.by_shard(|shard, _| it.running.view.mailbox_depth(shard) as f64)
-            }),
+            |it| it.by_shard(|shard, _| it.running.view.mailbox_depth(shard) as f64),
         ),
         Row::counters(
             "corecast_wakes_total",
