@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corecast::engine::EndpointSettings;
 use corecast::relay::nostr::{Nostr, NostrSettings};
-use corecast_nostr::{Event, MemoryStore, Outcome, Page, Query, Seq, Store, StoreError};
+use corecast_nostr::{
+    DeletionRule, Event, MemoryStore, Outcome, Page, Query, Seq, Store, StoreError,
+};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 use serde_json::json;
@@ -35,8 +37,12 @@ impl Gated {
 }
 
 impl Store for Gated {
-    fn commit(&self, events: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {
-        self.store.commit(events)
+    fn commit(
+        &self,
+        events: &[Arc<Event>],
+        rule: &dyn DeletionRule,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.store.commit(events, rule)
     }
 
     fn last_seq(&self) -> Seq {
@@ -60,12 +66,20 @@ impl Store for Gated {
         self.store.since(after, 64)
     }
 
-    fn remove_expired(&self, now: u64) -> usize {
-        self.store.remove_expired(now)
+    fn tidy(&self, now: u64) -> Result<usize, StoreError> {
+        self.store.tidy(now)
     }
 
     fn size(&self) -> (usize, usize) {
         self.store.size()
+    }
+
+    fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.notes()
+    }
+
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        self.store.set_note(name, value)
     }
 }
 
@@ -217,7 +231,11 @@ fn late_pages_are_dropped() {
 fn a_failing_store_gives_an_error_answer() {
     struct Broken;
     impl Store for Broken {
-        fn commit(&self, _: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {
+        fn commit(
+            &self,
+            _: &[Arc<Event>],
+            _: &dyn DeletionRule,
+        ) -> Result<Vec<Outcome>, StoreError> {
             Err(StoreError("no space".to_owned()))
         }
         fn last_seq(&self) -> Seq {
@@ -229,8 +247,14 @@ fn a_failing_store_gives_an_error_answer() {
         fn since(&self, _: Seq, _: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError> {
             Err(StoreError("no space".to_owned()))
         }
-        fn remove_expired(&self, _: u64) -> usize {
-            0
+        fn tidy(&self, _: u64) -> Result<usize, StoreError> {
+            Ok(0)
+        }
+        fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn set_note(&self, _: &str, _: Option<&[u8]>) -> Result<(), StoreError> {
+            Err(StoreError("no space".to_owned()))
         }
         fn size(&self) -> (usize, usize) {
             (0, 0)

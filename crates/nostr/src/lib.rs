@@ -28,5 +28,7 @@ pub use self::index::LiveIndex;
 pub use self::kind::{Class, class_of};
 pub use self::message::{ClientMessage, MessageError, SubscriptionId, claimed_id, reply};
 pub use self::query::{Page, Position, Query, QueryLimits, Seq};
-pub use self::store::{MemoryStore, Numbered, Outcome, Store, StoreError};
+pub use self::store::{
+    DeletionRule, Item, Items, MemoryStore, Nip09, Numbered, Outcome, Store, StoreError,
+};
 pub use self::visibility::{PrivateKinds, Viewer};

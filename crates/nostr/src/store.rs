@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub use self::memory::MemoryStore;
 use crate::event::Event;
+use crate::hex::Bytes32;
 use crate::query::{Page, Query, Seq};
 
 /// An event, and its number.
@@ -20,6 +21,46 @@ pub enum Outcome {
     Duplicate,
     /// A newer version is stored: of the same key and kind, or address (NIP-01).
     Superseded,
+    /// It was deleted before it came (NIP-09). It is not stored.
+    Deleted,
+    /// Its author has asked to vanish, and it is not newer than that (NIP-62). It is not stored.
+    Vanished,
+}
+
+/// Decides whether a deletion applies to an event (NIP-09).
+pub trait DeletionRule: Send + Sync {
+    /// Whether `deletion` may delete `target`; `is_due` says what NIP-09 has decided.
+    fn may_delete(&self, target: &Event, deletion: &Event, is_due: bool) -> bool;
+}
+
+/// The rule of NIP-09 itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nip09;
+
+impl DeletionRule for Nip09 {
+    fn may_delete(&self, _target: &Event, _deletion: &Event, is_due: bool) -> bool {
+        is_due
+    }
+}
+
+/// The place of an event without its content, for synchronization and counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// Its id.
+    pub id: Bytes32,
+}
+
+/// Some items of a query's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Items {
+    /// Items, newest first.
+    pub items: Vec<Item>,
+    /// Rows that were examined.
+    pub looked_at: usize,
+    /// Whether these were the last.
+    pub is_last: bool,
 }
 
 /// A store failed, for example for lack of space.
@@ -27,16 +68,22 @@ pub enum Outcome {
 #[error("the store: {0}")]
 pub struct StoreError(pub String);
 
-/// Keeps events. One thread writes ([`Store::commit`], [`Store::remove_expired`]) and several read;
-/// none of them is a shard's thread, so all of these may block.
+/// Keeps events. One thread writes ([`Store::commit`], [`Store::tidy`], [`Store::set_note`]) and several
+/// read; none of them is a shard's thread, so all of these may block.
 pub trait Store: Send + Sync + 'static {
     /// Stores events in this order, and returns the outcome of each. They are durable, as far as
-    /// the store ever is, when this returns.
+    /// the store ever is, when this returns. A deletion (NIP-09) removes events as far as `rule`
+    /// agrees. A request to vanish (NIP-62) applies whatever relay it names: the caller stores only
+    /// those that are for this relay.
     ///
     /// # Errors
     ///
     /// None of them is stored.
-    fn commit(&self, events: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError>;
+    fn commit(
+        &self,
+        events: &[Arc<Event>],
+        rule: &dyn DeletionRule,
+    ) -> Result<Vec<Outcome>, StoreError>;
 
     /// The number of the last change that can be read.
     fn last_seq(&self) -> Seq;
@@ -63,9 +110,58 @@ pub trait Store: Send + Sync + 'static {
     /// The store cannot be read.
     fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError>;
 
-    /// Removes expired events (NIP-40), a bounded number. Returns how many.
-    fn remove_expired(&self, now: u64) -> usize;
+    /// Continues a query like [`Store::page`], but returns only the place of each event. A store
+    /// that can answer from its index alone does.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    fn items(&self, query: &mut Query, rows: usize, now: u64) -> Result<Items, StoreError> {
+        let page = self.page(query, rows, usize::MAX, now)?;
+        let item = |event: &Arc<Event>| Item {
+            created_at: event.created_at(),
+            id: *event.id(),
+        };
+        Ok(Items {
+            items: page.rows.iter().map(item).collect(),
+            looked_at: page.looked_at,
+            is_last: page.is_last,
+        })
+    }
+
+    /// Removes what must not be kept, a bounded number at a time: expired events (NIP-40), and those
+    /// of authors who have vanished (NIP-62), which are hidden until then. Returns how many; 0 means
+    /// that nothing is left to do.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    fn tidy(&self, now: u64) -> Result<usize, StoreError>;
 
     /// The number of events and their bytes.
     fn size(&self) -> (usize, usize);
+
+    /// All notes: small values that the relay keeps beside the events, such as lists of banned keys.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Sets a note, or removes it (`None`). It is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError>;
+
+    /// Tries to make a store usable again whose last write has failed. Called about once a second
+    /// until it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// It still cannot be written.
+    fn recover(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

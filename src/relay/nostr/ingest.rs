@@ -219,6 +219,14 @@ impl Inner {
                     let told = "duplicate: the relay has a newer version of this event";
                     (EventResult::Superseded, false, told)
                 }
+                Fate::Deleted => {
+                    let told = "blocked: this event was deleted";
+                    (EventResult::Blocked, false, told)
+                }
+                Fate::Vanished => {
+                    let told = "blocked: the author of this event has asked to vanish";
+                    (EventResult::Blocked, false, told)
+                }
                 Fate::Failed(error) => {
                     tracing::error!(%error, "the store cannot write events");
                     (

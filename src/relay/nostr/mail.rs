@@ -27,6 +27,8 @@ pub(super) enum Fate {
     Stored,
     Duplicate,
     Superseded,
+    Deleted,
+    Vanished,
     Failed(StoreError),
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corecast_nostr::{Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError};
+use corecast_nostr::{
+    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError,
+};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::clock::unix_now;
@@ -93,9 +95,20 @@ pub(super) fn write(
         }
         if looked_at.elapsed() >= EXPIRY_LOOK {
             looked_at = Instant::now();
-            while common.store.remove_expired(unix_now()) > 0 {}
+            tidy(common);
         }
         common.stats.set_store_size(common.store.size());
+    }
+}
+
+/// Removes expired events, and those of authors who have vanished.
+fn tidy(common: &Common) {
+    loop {
+        match common.store.tidy(unix_now()) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => return tracing::error!(%error, "expired events were not removed"),
+        }
     }
 }
 
@@ -123,7 +136,7 @@ fn commit(
         .map(|each| Arc::clone(&each.event))
         .collect();
     let begin = Instant::now();
-    let outcomes = common.store.commit(&events);
+    let outcomes = common.store.commit(&events, &Nip09);
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -136,6 +149,8 @@ fn commit(
             Outcome::Stored(_) => Fate::Stored,
             Outcome::Duplicate => Fate::Duplicate,
             Outcome::Superseded => Fate::Superseded,
+            Outcome::Deleted => Fate::Deleted,
+            Outcome::Vanished => Fate::Vanished,
         },
         Err(error) => Fate::Failed(error.clone()),
     };

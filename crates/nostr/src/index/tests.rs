@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::{Draft, Signer};
 use crate::query::{Position, Query, QueryLimits};
-use crate::store::{MemoryStore, Outcome, Store};
+use crate::store::{MemoryStore, Nip09, Outcome, Store};
 use crate::visibility::{PrivateKinds, Viewer};
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ proptest! {
         let events = events();
         let store = MemoryStore::new(1_000);
         let all: Vec<_> = order.iter().map(|index| Arc::clone(&events[*index])).collect();
-        let outcomes = store.commit(&all).expect("memory");
+        let outcomes = store.commit(&all, &Nip09).expect("memory");
         prop_assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Stored(_))));
         let limits = QueryLimits { limit_max: 6, limit_default: 4, second_max: 2 };
         let mut query = Query::new(

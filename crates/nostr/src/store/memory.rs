@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Outcome, Store, StoreError};
+use super::{DeletionRule, Outcome, Store, StoreError};
 use crate::event::{Event, EventAddress};
 use crate::filter::Filter;
 use crate::hex::Bytes32;
@@ -51,6 +51,7 @@ struct Tables {
     by_key: HashMap<Key, Rows>,
     by_address: HashMap<EventAddress, Arc<Event>>,
     by_expiry: BTreeSet<(u64, Position)>,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -72,7 +73,11 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn commit(&self, events: &[Arc<Event>]) -> Result<Vec<Outcome>, StoreError> {
+    fn commit(
+        &self,
+        events: &[Arc<Event>],
+        _rule: &dyn DeletionRule,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let mut tables = self.write();
         let outcomes = events.iter().map(|event| tables.store(event)).collect();
         while tables.all.len() > self.events_max {
@@ -111,7 +116,7 @@ impl Store for MemoryStore {
         Ok((found, end))
     }
 
-    fn remove_expired(&self, now: u64) -> usize {
+    fn tidy(&self, now: u64) -> Result<usize, StoreError> {
         let mut tables = self.write();
         let expired = tables.by_expiry.iter().take_while(|(end, _)| *end <= now);
         let expired: Vec<Position> = expired
@@ -121,12 +126,29 @@ impl Store for MemoryStore {
         for position in &expired {
             tables.remove(position);
         }
-        expired.len()
+        Ok(expired.len())
     }
 
     fn size(&self) -> (usize, usize) {
         let tables = self.read();
         (tables.all.len(), tables.bytes)
+    }
+
+    fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let tables = self.read();
+        let notes = tables.notes.iter();
+        Ok(notes
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect())
+    }
+
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let mut tables = self.write();
+        match value {
+            Some(value) => tables.notes.insert(name.to_owned(), value.to_vec()),
+            None => tables.notes.remove(name),
+        };
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::{Draft, Signer};
 use crate::query::QueryLimits;
+use crate::store::Nip09;
 use crate::visibility::{PrivateKinds, Viewer};
 
 fn event(kind: u16, created_at: u64, tags: &[&[&str]], content: &str) -> Arc<Event> {
@@ -53,7 +54,7 @@ fn all_orders_end_in_one_state() {
             let store = MemoryStore::new(10);
             for index in order {
                 let outcomes = store
-                    .commit(&[Arc::clone(&versions[index])])
+                    .commit(&[Arc::clone(&versions[index])], &Nip09)
                     .expect("memory");
                 let is_best_there = store.read().by_id.contains_key(best);
                 let is_stored = matches!(outcomes[..], [Outcome::Stored(_)]);
@@ -74,7 +75,7 @@ fn all_orders_end_in_one_state() {
                         .expect("one of them"),
                 )
             });
-            assert_eq!(store.commit(&again), Ok(vec![Outcome::Duplicate]));
+            assert_eq!(store.commit(&again, &Nip09), Ok(vec![Outcome::Duplicate]));
         }
     }
 }
@@ -90,7 +91,7 @@ fn addresses_differ_by_the_first_d() {
         event(30_000, 5, &[&["d"]], ""),
         event(30_000, 6, &[&["d"], &["d", "a"]], ""),
     ];
-    store.commit(&events).expect("memory");
+    store.commit(&events, &Nip09).expect("memory");
     let left = [5, 2, 1, 0].map(|index: usize| *events[index].id());
     assert_eq!(all(&store, Seq::MAX, 0), left);
 }
@@ -99,7 +100,7 @@ fn addresses_differ_by_the_first_d() {
 fn the_oldest_go_first_and_take_all_of_them_along() {
     let store = MemoryStore::new(2);
     let events = [3, 1, 2, 4].map(|at| event(1, at, &[&["t", "x"], &["t", "x"]], ""));
-    store.commit(&events).expect("memory");
+    store.commit(&events, &Nip09).expect("memory");
     assert_eq!(all(&store, Seq::MAX, 0), [*events[3].id(), *events[0].id()]);
     assert!(!store.read().by_id.contains_key(events[1].id()));
     let tables = store.read();
@@ -118,19 +119,19 @@ fn expired_events_are_not_served_and_are_removed() {
         event(1, 1, &[&["expiration", "10"]], ""),
         event(1, 2, &[], ""),
     ];
-    store.commit(&events).expect("memory");
+    store.commit(&events, &Nip09).expect("memory");
     assert_eq!(all(&store, Seq::MAX, 9).len(), 2);
     assert_eq!(all(&store, Seq::MAX, 10), [*events[1].id()]);
-    assert_eq!((store.remove_expired(9), store.size().0), (0, 2));
-    assert_eq!((store.remove_expired(10), store.size().0), (1, 1));
-    assert_eq!(store.remove_expired(10), 0);
+    assert_eq!((store.tidy(9).expect("memory"), store.size().0), (0, 2));
+    assert_eq!((store.tidy(10).expect("memory"), store.size().0), (1, 1));
+    assert_eq!(store.tidy(10).expect("memory"), 0);
 }
 
 #[test]
 fn a_query_sees_its_snapshot_and_the_rest_comes_by_number() {
     let store = MemoryStore::new(10);
     let events: Vec<_> = (1..=5).map(|at| event(1, at, &[], "")).collect();
-    let outcomes = store.commit(&events).expect("memory");
+    let outcomes = store.commit(&events, &Nip09).expect("memory");
     assert_eq!(outcomes, (1..=5).map(Outcome::Stored).collect::<Vec<_>>());
     assert_eq!(all(&store, 2, 0), [*events[1].id(), *events[0].id()]);
     let numbers = |after, rows| {
@@ -146,7 +147,7 @@ fn a_query_sees_its_snapshot_and_the_rest_comes_by_number() {
 fn pages_are_bounded_in_bytes_too() {
     let store = MemoryStore::new(10);
     let events: Vec<_> = (1..=3).map(|at| event(1, at, &[], "")).collect();
-    store.commit(&events).expect("memory");
+    store.commit(&events, &Nip09).expect("memory");
     let limits = QueryLimits {
         limit_max: 100,
         limit_default: 100,
