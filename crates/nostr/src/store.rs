@@ -1,6 +1,9 @@
 //! Stores of events.
 
+mod deletion;
 mod memory;
+#[cfg(test)]
+mod rules;
 
 use std::sync::Arc;
 
