@@ -94,7 +94,7 @@ fn check_name(id: &SubscriptionId) {
         (reply::neg_err(id, "\0"), json!(["NEG-ERR", name, "\0"])),
         (reply::eose(&json, true), json!(["EOSE", name, ["more"]])),
         (
-            reply::count(&json, u64::MAX, false),
+            reply::count(&json, u64::MAX, false, None),
             json!(["COUNT", name, { "count": u64::MAX }]),
         ),
         (reply::event_head(&json) + "{}]", json!(["EVENT", name, {}])),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use corecast_nostr::{EventLimits, QueryLimits, RelayUrls};
+use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls};
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
@@ -38,6 +38,9 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
             second_max: SECOND_ROWS_MAX,
         },
         count_max: config.queries.count as u64,
+        filter_syntax: FilterSyntax {
+            and_tags: config.queries.and_tags,
+        },
         readers: config.readers.unwrap_or_else(readers),
         deflate: endpoint.deflate,
         message_bytes: endpoint.message_bytes,

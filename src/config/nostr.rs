@@ -128,6 +128,8 @@ with_defaults! {
         pub limit_default: usize = 500,
         /// Events that a COUNT reads. If there are more, its answer is approximate.
         pub count: usize = 1_000_000,
+        /// Whether filters may ask for events that have all of several tags (NIP-91).
+        pub and_tags: bool = false,
     }
 }
 

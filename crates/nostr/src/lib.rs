@@ -10,6 +10,7 @@ mod auth;
 mod event;
 mod filter;
 mod hex;
+mod hll;
 mod index;
 mod json;
 mod kind;
@@ -22,8 +23,9 @@ pub use self::auth::{AuthError, Challenge, RelayUrls};
 pub use self::event::{
     Draft, Event, EventError, EventLimits, ParsedEvent, Signer, UnverifiedEvent,
 };
-pub use self::filter::{Filter, FilterError};
+pub use self::filter::{Filter, FilterError, FilterSyntax};
 pub use self::hex::{Bytes32, to_hex};
+pub use self::hll::Hll;
 pub use self::index::LiveIndex;
 pub use self::kind::{Class, class_of};
 pub use self::message::{ClientMessage, MessageError, SubscriptionId, claimed_id, reply};

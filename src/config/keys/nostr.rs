@@ -83,6 +83,9 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
          reduced to that."),
     option!(Nostr in "nostr.", (queries.count), nostr::COUNTED, restart;
         "Events that a COUNT examines. If there are more, its answer is approximate."),
+    option!(Nostr in "nostr.", (queries.and_tags), Switch, restart;
+        "true: a filter may have keys such as `&t`, all of whose values an event must have \
+         (NIP-91)."),
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
         "Threads that answer queries. auto: depends on the number of cores."),
 ];

@@ -116,14 +116,17 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
     let has_auth = settings.has_auth();
     let supported = [
         (1, true),
+        (9, true),
         (11, true),
         (13, settings.events.pow > 0),
         (40, true),
         (42, has_auth),
         (45, true),
         (59, has_auth && settings.private.contains(GIFT_WRAP)),
+        (62, true),
         (67, true),
         (70, has_auth),
+        (91, settings.filter_syntax.and_tags),
     ];
     supported
         .into_iter()

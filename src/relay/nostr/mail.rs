@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 
+use super::count::{Counted, Counting};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -44,6 +45,8 @@ pub(super) struct Owed {
 pub(super) struct Batch {
     pub(super) live: Vec<Live>,
     pub(super) owed: Vec<Owed>,
+    /// The number of removals before this commit.
+    pub(super) removals: u64,
 }
 
 /// A subscription of a shard: its slot, and the generation of its REQ, since a later REQ may reuse
@@ -71,11 +74,13 @@ pub(super) enum Task {
         after: Seq,
         request: Box<Request>,
     },
-    /// Counts. The answer contains the name of the subscription, as JSON.
+    /// Begins to count. The answer contains the name of the subscription, as JSON.
     Count {
         subscription: Box<str>,
         request: Box<Request>,
     },
+    /// Counts another part.
+    CountOn(Box<Counting>),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -106,11 +111,12 @@ pub(super) enum Told {
         end: Seq,
         is_level: bool,
     },
+    /// A count that is not over.
+    Counting(Box<Counting>),
     /// The number of matching events.
-    Count {
+    Counted {
         subscription: Box<str>,
-        count: u64,
-        is_approximate: bool,
+        counted: Counted,
     },
     /// The store failed.
     Failed {

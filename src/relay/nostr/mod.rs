@@ -8,9 +8,11 @@
 
 mod catch_up;
 mod clock;
+mod count;
 mod deliveries;
 mod http;
 mod ingest;
+mod known;
 mod live;
 mod mail;
 mod settings;
@@ -21,7 +23,7 @@ mod table;
 mod threads;
 mod waiting;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
@@ -84,6 +86,7 @@ impl Nostr {
             deflate: settings.deflate,
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),
+            removals: AtomicU64::new(0),
         };
         Nostr {
             documents: Documents::of(&settings),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
+use corecast_nostr::{EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
@@ -38,6 +38,8 @@ pub struct NostrSettings {
     pub queries: QueryLimits,
     /// Most rows that a COUNT reads.
     pub count_max: u64,
+    /// Optional parts of the syntax of filters.
+    pub filter_syntax: FilterSyntax,
     /// Threads that answer queries.
     pub readers: usize,
     /// Compression of messages to several clients.
@@ -83,6 +85,7 @@ impl Default for NostrSettings {
                 second_max: 500,
             },
             count_max: 1_000_000,
+            filter_syntax: FilterSyntax::default(),
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,

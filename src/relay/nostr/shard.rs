@@ -187,7 +187,7 @@ impl Local for NostrShard {
         };
         match &mail.0 {
             Letter::Batch(batch) => {
-                inner.settle(shard, &batch.owed);
+                inner.settle(shard, batch);
                 inner.deliver_later(shard, mail);
                 shard.ask_for_turn();
             }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use corecast_nostr::{Event, Filter, FilterError, Query, Seq, SubscriptionId, reply};
 
 use super::catch_up::CatchUp;
+use super::count::Counted;
 use super::mail::{Answer, Job, Place, Request, Task, Told};
 use super::shard::{Effects, Inner, NostrShard, next_generation, send_stored};
 use super::stats::QueryResult;
@@ -158,7 +159,7 @@ impl Inner {
         }
         let filters: Vec<Arc<Filter>> = filters
             .iter()
-            .map(|json| Filter::parse(json).map(Arc::new))
+            .map(|json| Filter::parse_with(json, settings.filter_syntax).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let values: usize = filters.iter().map(|filter| filter.values()).sum();
         if values > settings.values_max {
@@ -265,13 +266,21 @@ impl Inner {
             } => {
                 self.take_later(shard, place, &rows, (end, is_level));
             }
-            Told::Count {
+            Told::Counting(counting) => {
+                let task = Task::CountOn(counting);
+                self.start(Job { client, task });
+            }
+            Told::Counted {
                 subscription,
-                count,
-                is_approximate,
+                counted,
             } => {
                 if let Some(mut client) = shard.client(client) {
-                    let text = reply::count(&subscription, count, is_approximate);
+                    let Counted {
+                        count,
+                        is_approximate,
+                        hll,
+                    } = counted;
+                    let text = reply::count(&subscription, count, is_approximate, hll.as_deref());
                     client.send(MessageKind::Text, text.as_bytes());
                 }
             }
