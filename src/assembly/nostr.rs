@@ -7,7 +7,7 @@ use corecast_nostr::{EventLimits, QueryLimits, RelayUrls};
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
-use crate::relay::nostr::NostrSettings;
+use crate::relay::nostr::{NostrSettings, SyncSettings};
 
 /// Most threads that answer queries by default: more of them would only wait for each other.
 const READERS_AUTO_MAX: usize = 4;
@@ -38,6 +38,11 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
             second_max: SECOND_ROWS_MAX,
         },
         count_max: config.queries.count as u64,
+        sync: SyncSettings {
+            events_max: config.sync.events,
+            sessions_max: config.sync.sessions,
+            idle: config.sync.idle,
+        },
         readers: config.readers.unwrap_or_else(readers),
         deflate: endpoint.deflate,
         message_bytes: endpoint.message_bytes,

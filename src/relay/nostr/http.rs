@@ -124,6 +124,7 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
         (59, has_auth && settings.private.contains(GIFT_WRAP)),
         (67, true),
         (70, has_auth),
+        (77, settings.sync.events_max.is_some()),
     ];
     supported
         .into_iter()

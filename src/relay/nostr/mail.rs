@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 
+use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -76,6 +77,8 @@ pub(super) enum Task {
         subscription: Box<str>,
         request: Box<Request>,
     },
+    /// A step of a synchronization.
+    Sync(SyncTask),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -112,6 +115,8 @@ pub(super) enum Told {
         count: u64,
         is_approximate: bool,
     },
+    /// The result of a step of a synchronization.
+    Sync(SyncTold),
     /// The store failed.
     Failed {
         place: Option<Place>,

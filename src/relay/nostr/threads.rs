@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError,
+    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError, SyncMemory,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -16,6 +16,7 @@ use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
 };
 use super::stats::NostrStats;
+use super::sync;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 
@@ -40,6 +41,10 @@ pub(super) struct Common {
     pub(super) private: Arc<PrivateKinds>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
+    /// Most events of a session of synchronization.
+    pub(super) sync_events_max: usize,
+    /// The memory of all these sessions.
+    pub(super) sync_memory: SyncMemory,
     pub(super) deflate: Deflate,
     /// The number of subscriptions of each shard. A shard without any gets no events.
     pub(super) subscriptions: Box<[AtomicUsize]>,
@@ -229,6 +234,7 @@ fn work(common: &Common, task: Task) -> Told {
                 error,
             },
         },
+        Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
 
@@ -242,7 +248,7 @@ fn failed(place: Place, error: StoreError) -> Told {
 
 /// A query of the events stored by now. The subscription is in the index of its shard already, so
 /// it gets every later event there.
-fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
+pub(super) fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
     Query::new(
         request.filters.iter().map(Arc::clone),
         limits,
