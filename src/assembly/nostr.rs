@@ -7,7 +7,7 @@ use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls};
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
-use crate::relay::nostr::NostrSettings;
+use crate::relay::nostr::{NostrSettings, SyncSettings};
 
 /// Most threads that answer queries by default: more of them would only wait for each other.
 const READERS_AUTO_MAX: usize = 4;
@@ -40,6 +40,11 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
         count_max: config.queries.count as u64,
         filter_syntax: FilterSyntax {
             and_tags: config.queries.and_tags,
+        },
+        sync: SyncSettings {
+            events_max: config.sync.events,
+            sessions_max: config.sync.sessions,
+            idle: config.sync.idle,
         },
         readers: config.readers.unwrap_or_else(readers),
         deflate: endpoint.deflate,

@@ -6,6 +6,7 @@ mod hand_over;
 mod http;
 mod live;
 mod queries;
+mod sync;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -17,6 +17,7 @@ mod kind;
 mod message;
 mod query;
 mod store;
+mod sync;
 mod visibility;
 
 pub use self::auth::{AuthError, Challenge, RelayUrls};
@@ -35,5 +36,8 @@ pub use self::store::{
 };
 pub use self::store::{
     DeletionRule, Item, Items, MemoryStore, Nip09, Numbered, Outcome, Store, StoreError,
+};
+pub use self::sync::{
+    ITEM_BYTES, SYNC_ANSWER_BYTES_MAX, SyncCollector, SyncError, SyncMemory, SyncSet, sync_message,
 };
 pub use self::visibility::{PrivateKinds, Viewer};

@@ -41,12 +41,16 @@ pub(super) const NOSTR: Group = Group {
         ),
         Row::counters(
             "corecast_nostr_queries_total",
-            "REQ and COUNT messages from clients, by result.",
-            &[("op", &["req", "count"]), ("result", QueryResult::LABELS)],
+            "REQ, COUNT and NEG-OPEN messages from clients, by result.",
+            &[
+                ("op", &["req", "count", "neg"]),
+                ("result", QueryResult::LABELS),
+            ],
             |it| {
                 let reqs = it.nostr_each(|stats| &stats.reqs);
                 let counts = it.nostr_each(|stats| &stats.counts);
-                [reqs, counts].concat()
+                let negs = it.nostr_each(|stats| &stats.negs);
+                [reqs, counts, negs].concat()
             },
         ),
         Row::counter(
@@ -63,6 +67,11 @@ pub(super) const NOSTR: Group = Group {
             "corecast_nostr_subscriptions",
             "Open subscriptions.",
             |it| it.nostr_sum(|stats| &stats.subscriptions),
+        ),
+        Row::gauge(
+            "corecast_nostr_neg_sessions",
+            "Open sessions of synchronization (NIP-77).",
+            |it| it.nostr_sum(|stats| &stats.syncs),
         ),
         Row::counter(
             "corecast_nostr_deliveries_total",

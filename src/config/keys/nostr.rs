@@ -86,6 +86,14 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
     option!(Nostr in "nostr.", (queries.and_tags), Switch, restart;
         "true: a filter may have keys such as `&t`, all of whose values an event must have \
          (NIP-91)."),
+    option!(Nostr in "nostr.", (sync.events), nostr::SYNCED, restart;
+        "Most events that a client can synchronize at a time (NIP-77). Each takes 40 bytes of \
+         memory while that lasts; all clients together get memory for four times as many. off or \
+         0: clients cannot synchronize."),
+    option!(Nostr in "nostr.", (sync.sessions), nostr::SYNC_SESSIONS, restart;
+        "Synchronizations of one connection at the same time."),
+    option!(Nostr in "nostr.", (sync.idle), nostr::SYNC_IDLE, restart;
+        "A synchronization ends after this time without a message from the client."),
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
         "Threads that answer queries. auto: depends on the number of cores."),
 ];

@@ -37,6 +37,12 @@ pub(crate) const SUBSCRIPTIONS: Count = count(1, 1_000_000);
 pub(crate) const VALUES: Count = count(1, 1_000_000);
 pub(crate) const ROWS: Count = count(1, 1_000_000);
 pub(crate) const COUNTED: Count = count(1, 1_000_000_000);
+pub(crate) const SYNCED: Or<Count> = Or(&["off", "0"], count(1, 100_000_000));
+pub(crate) const SYNC_SESSIONS: Count = count(1, 1_000);
+pub(crate) const SYNC_IDLE: Span = Span {
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(24 * 3_600),
+};
 pub(crate) const READERS: Or<Count> = Or(&["auto"], count(1, 64));
 pub(crate) const BITS: Mapped<Count, u8> = Mapped {
     codec: count(0, 255),

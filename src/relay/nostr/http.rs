@@ -126,6 +126,7 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
         (62, true),
         (67, true),
         (70, has_auth),
+        (77, settings.sync.events_max.is_some()),
         (91, settings.filter_syntax.and_tags),
     ];
     supported

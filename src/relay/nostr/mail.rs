@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 
 use super::count::{Counted, Counting};
+use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -81,6 +82,8 @@ pub(super) enum Task {
     },
     /// Counts another part.
     CountOn(Box<Counting>),
+    /// A step of a synchronization.
+    Sync(SyncTask),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -118,6 +121,8 @@ pub(super) enum Told {
         subscription: Box<str>,
         counted: Counted,
     },
+    /// The result of a step of a synchronization.
+    Sync(SyncTold),
     /// The store failed.
     Failed {
         place: Option<Place>,

@@ -19,6 +19,7 @@ mod settings;
 mod shard;
 mod stats;
 mod subscriptions;
+mod sync;
 mod table;
 mod threads;
 mod waiting;
@@ -33,7 +34,7 @@ use self::clock::unix_now;
 use self::http::Documents;
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
-pub use self::settings::NostrSettings;
+pub use self::settings::{NostrSettings, SyncSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};
 pub(crate) use self::stats::{EventResult, NostrTotals, QueryResult, ShardDurations};
 pub use self::stats::{NamedStats, NostrStats};
@@ -83,6 +84,8 @@ impl Nostr {
             private: Arc::clone(&settings.private),
             queries: settings.queries,
             count_max: settings.count_max,
+            sync_events_max: settings.sync.events_max.unwrap_or(0),
+            sync_memory: sync::memory(&settings.sync),
             deflate: settings.deflate,
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),
@@ -238,11 +241,9 @@ impl Inner {
             ClientMessage::Req(name, filters) => self.take_req(id, name, &filters, effects),
             ClientMessage::Count(name, filters) => self.take_count(id, &name, &filters, effects),
             ClientMessage::Close(name) => self.close_subscription(id, &name),
-            ClientMessage::NegOpen(name) | ClientMessage::NegMsg(name) => {
-                let told = "error: this relay does not synchronize by sets";
-                effects.reply(reply::neg_err(&name, told));
-            }
-            ClientMessage::NegClose(_) => {}
+            ClientMessage::NegOpen(name, parts) => self.open_sync(id, name, &parts, effects),
+            ClientMessage::NegMsg(name, parts) => self.go_on_sync(id, &name, &parts, effects),
+            ClientMessage::NegClose(name) => self.close_sync(id, &name),
         }
     }
 

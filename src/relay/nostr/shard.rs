@@ -11,6 +11,7 @@ use super::deliveries::Deliveries;
 use super::mail::{Job, Letter, Mail, Submission};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
+use super::sync::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;
@@ -94,6 +95,7 @@ pub(super) struct Inner {
     pub(super) durations: Arc<ShardDurations>,
     pub(super) clients: HashMap<ConnectionId, ClientState>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) syncs: Syncs,
     pub(super) ingest: Ingest,
     pub(super) deliveries: Deliveries,
 }
@@ -105,6 +107,7 @@ impl Inner {
             shared,
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
+            syncs: Syncs::default(),
             ingest: Ingest::default(),
             deliveries: Deliveries::default(),
         }
@@ -130,6 +133,7 @@ impl Inner {
         for slot in client.subscriptions.into_values() {
             self.end_subscription(slot);
         }
+        self.end_syncs(id);
     }
 
     /// Starts the postponed jobs of a client whose outbox is nearly empty.
@@ -208,6 +212,12 @@ impl Local for NostrShard {
         let has_unverified = inner.verify(shard);
         let has_undelivered = inner.deliver(shard);
         has_unverified || has_undelivered
+    }
+
+    fn tick(&mut self, shard: &mut OnShard<'_, Self>) {
+        if let Some(inner) = &mut self.0 {
+            inner.end_idle_syncs(shard);
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl EventResult {
     }
 }
 
-/// The result of a REQ or a COUNT.
+/// The result of a REQ, a COUNT or a NEG-OPEN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum QueryResult {
@@ -72,6 +72,8 @@ pub struct NostrStats {
     pub(crate) reqs: [Count; QueryResult::LABELS.len()],
     /// COUNTs, likewise.
     pub(crate) counts: [Count; QueryResult::LABELS.len()],
+    /// NEG-OPENs, likewise.
+    pub(crate) negs: [Count; QueryResult::LABELS.len()],
     /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
     /// Invalid messages, each of which got a NOTICE.
@@ -82,6 +84,8 @@ pub struct NostrStats {
     pub(crate) writing: Count,
     /// Subscriptions.
     pub(crate) subscriptions: Count,
+    /// Sessions of synchronization.
+    pub(crate) syncs: Count,
     /// Live events that were sent to subscriptions.
     pub(crate) deliveries: Count,
     /// Rows that queries read.
@@ -105,6 +109,11 @@ impl NostrStats {
     /// Subscriptions that are open.
     pub fn open_subscriptions(&self) -> u64 {
         self.subscriptions.get()
+    }
+
+    /// Sessions of synchronization that are open.
+    pub fn open_syncs(&self) -> u64 {
+        self.syncs.get()
     }
 
     /// Subscriptions that got more live events while they caught up than could be kept.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError,
+    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError, SyncMemory,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -17,6 +17,7 @@ use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
 };
 use super::stats::NostrStats;
+use super::sync;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 
@@ -38,6 +39,10 @@ pub(super) struct Common {
     pub(super) private: Arc<PrivateKinds>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
+    /// Most events of a session of synchronization.
+    pub(super) sync_events_max: usize,
+    /// The memory of all these sessions.
+    pub(super) sync_memory: SyncMemory,
     pub(super) deflate: Deflate,
     /// The number of subscriptions of each shard. A shard without any gets no events.
     pub(super) subscriptions: Box<[AtomicUsize]>,
@@ -235,6 +240,7 @@ fn work(common: &Common, task: Task) -> Told {
             request,
         } => count::begin(common, subscription, &request),
         Task::CountOn(counting) => count::go_on(common, counting),
+        Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
 
