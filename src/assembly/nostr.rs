@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls};
+use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls, from_hex};
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
@@ -21,6 +21,12 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
     let urls = config.urls.iter().map(ToString::to_string).collect();
     NostrSettings {
         urls: RelayUrls::new(urls),
+        // The configuration has keys in this form only.
+        admins: config
+            .admins
+            .iter()
+            .filter_map(|key| from_hex(key))
+            .collect(),
         memory_events: config.memory_events,
         info: config.info.clone(),
         challenges_all: config.auth.challenge == NostrChallenge::Connect,

@@ -14,9 +14,9 @@ use crate::guard::Origin;
 
 pub(super) use self::check::{conflicts, defaults_beside, warnings};
 pub(super) use self::values::{
-    AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT, KEYS,
-    MEMORY_EVENTS, OFF_OR_AGE, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS, SUBSCRIPTIONS,
-    SYNC_IDLE, SYNC_SESSIONS, SYNCED, TAGS, VALUES,
+    ADMINS, AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT,
+    KEYS, MEMORY_EVENTS, OFF_OR_AGE, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS,
+    SUBSCRIPTIONS, SYNC_IDLE, SYNC_SESSIONS, SYNCED, TAGS, VALUES,
 };
 
 with_defaults! {
@@ -26,6 +26,8 @@ with_defaults! {
         /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
         /// cannot prove that they have a key (NIP-42).
         pub urls: Vec<RelayUrl> = Vec::new(),
+        /// Keys that may manage the relay (NIP-86), 64 lower-case hexadecimal digits each.
+        pub admins: Vec<String> = Vec::new(),
         /// Events that are kept in memory; if there are more, the oldest are dropped first.
         pub memory_events: usize = 100_000,
         /// The relay's description of itself.

@@ -312,6 +312,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
             relay(c).info.payments_url = text("https://example.com/p");
         },
     ),
+    ("endpoints.nostr.nostr.admins", HEX_KEY, |c| {
+        relay(c).admins = vec![HEX_KEY.to_owned()];
+    }),
     ("endpoints.nostr.nostr.auth.challenge", "connect", |c| {
         relay(c).auth.challenge = NostrChallenge::Connect;
     }),

@@ -5,6 +5,7 @@ mod events;
 mod hand_over;
 mod http;
 mod live;
+mod manage;
 mod queries;
 mod sync;
 

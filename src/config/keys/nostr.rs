@@ -16,6 +16,10 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
          it has a key (NIP-42). With an empty list nobody can do so, and events of private kinds \
          and protected ones (NIP-70) are refused. The relay never takes its URL from a request, \
          since another relay could pass a proof on."),
+    option!(Nostr in "nostr.", (admins), nostr::ADMINS, restart;
+        "Public keys that may manage the relay over HTTP (NIP-86): ban keys and events, block \
+         addresses, change the relay's name, and name further admins. They sign each call, with \
+         one of `urls` in it. With an empty list the management API is off; its bans stay."),
     option!(Nostr in "nostr.", (memory_events), nostr::MEMORY_EVENTS, restart;
         "Events that are kept in memory. If there are more, the oldest are dropped first. A \
          restart loses them."),

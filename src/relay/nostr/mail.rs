@@ -136,6 +136,8 @@ pub struct Mail(pub(super) Letter);
 
 pub(super) enum Letter {
     Batch(Batch),
+    /// An address was blocked: clients with it are to be closed.
+    AddressBlocked,
     /// The recipient takes it out: mail is shared, but an answer has only one recipient.
     Answer(Mutex<Option<Answer>>),
 }
@@ -149,11 +151,15 @@ impl Mail {
         Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
     }
 
+    pub(super) fn address_blocked() -> Arc<Mail> {
+        Arc::new(Mail(Letter::AddressBlocked))
+    }
+
     /// The events of a batch.
     pub(super) fn live(&self) -> &[Live] {
         match &self.0 {
             Letter::Batch(batch) => &batch.live,
-            Letter::Answer(_) => &[],
+            Letter::Answer(_) | Letter::AddressBlocked => &[],
         }
     }
 }

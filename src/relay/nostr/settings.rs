@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corecast_nostr::{EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
+use corecast_nostr::{Bytes32, EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
@@ -13,6 +13,8 @@ use crate::engine::Deflate;
 pub struct NostrSettings {
     /// Its own URLs; without any, clients cannot prove keys (NIP-42).
     pub urls: RelayUrls,
+    /// The keys that may manage the relay (NIP-86); this needs a URL, too.
+    pub admins: Vec<Bytes32>,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// Its description of itself (NIP-11).
@@ -78,6 +80,11 @@ impl NostrSettings {
     pub(super) fn has_auth(&self) -> bool {
         !self.urls.is_empty()
     }
+
+    /// Whether the relay can be managed over HTTP.
+    pub(super) fn has_management(&self) -> bool {
+        self.has_auth() && !self.admins.is_empty()
+    }
 }
 
 impl Default for NostrSettings {
@@ -85,6 +92,7 @@ impl Default for NostrSettings {
     fn default() -> NostrSettings {
         NostrSettings {
             urls: RelayUrls::default(),
+            admins: Vec::new(),
             memory_events: 100_000,
             info: NostrInfoConfig::default(),
             challenges_all: false,

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::deliveries::Deliveries;
 use super::mail::{Job, Letter, Mail, Submission};
+use super::manage::{Seen, Write};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
 use super::sync::Syncs;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) common: Arc<Common>,
     pub(super) jobs: Sender<Job>,
     pub(super) submissions: Sender<Submission>,
+    pub(super) writes: Sender<Write>,
 }
 
 /// A client, from its first message on.
@@ -98,12 +100,17 @@ pub(super) struct Inner {
     pub(super) syncs: Syncs,
     pub(super) ingest: Ingest,
     pub(super) deliveries: Deliveries,
+    pub(super) seen: Seen,
+    /// Where the search for clients with a blocked address continues.
+    pub(super) looks_at: Option<usize>,
 }
 
 impl Inner {
     pub(super) fn new(shared: Arc<Shared>) -> Inner {
         Inner {
             durations: shared.common.stats.add_shard(),
+            seen: Seen::new(&shared.common.desk),
+            looks_at: None,
             shared,
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
@@ -195,6 +202,7 @@ impl Local for NostrShard {
                 inner.deliver_later(shard, mail);
                 shard.ask_for_turn();
             }
+            Letter::AddressBlocked => inner.look_for_blocked(shard),
             Letter::Answer(answer) => {
                 let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(answer) = answer.take() {
@@ -211,7 +219,8 @@ impl Local for NostrShard {
         };
         let has_unverified = inner.verify(shard);
         let has_undelivered = inner.deliver(shard);
-        has_unverified || has_undelivered
+        let has_unseen = inner.close_blocked(shard);
+        has_unverified || has_undelivered || has_unseen
     }
 
     fn tick(&mut self, shard: &mut OnShard<'_, Self>) {

@@ -47,6 +47,19 @@ impl QueryResult {
     pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
+/// The result of a call of the management API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum ManagementResult {
+    Done,
+    Failed,
+    Refused,
+}
+
+impl ManagementResult {
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
+}
+
 /// A Nostr endpoint's name in the configuration, and its counters.
 pub type NamedStats = (String, Arc<NostrStats>);
 
@@ -76,6 +89,8 @@ pub struct NostrStats {
     pub(crate) negs: [Count; QueryResult::LABELS.len()],
     /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
+    /// Calls of the management API, by [`ManagementResult`].
+    pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
     /// Events that wait for their signatures to be verified.
@@ -159,6 +174,10 @@ impl NostrStats {
     pub(super) fn set_store_size(&self, (events, bytes): (usize, usize)) {
         self.store_events.set(events as u64);
         self.store_bytes.set(bytes as u64);
+    }
+
+    pub(super) fn count_management(&self, result: ManagementResult) {
+        self.management[result as usize].add(1);
     }
 
     pub(super) fn count_auth(&self, is_taken: bool) {
