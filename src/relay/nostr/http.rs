@@ -19,23 +19,32 @@ const SUBSCRIPTION_CHARS_MAX: u64 = 64;
 
 /// The document and the page, made once.
 pub(super) struct Documents {
-    information: String,
+    information: Map<String, Value>,
     page: String,
 }
 
 impl Documents {
     pub(super) fn of(settings: &NostrSettings) -> Documents {
         Documents {
-            information: information(settings).to_string(),
+            information: information(settings),
             page: page(settings),
         }
     }
 
-    pub(super) fn answer(&self, head: &Head<'_>) -> Response {
+    /// `change` may change the information document for this request.
+    pub(super) fn answer(
+        &self,
+        head: &Head<'_>,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Response {
         with_cors(match head.method {
             "OPTIONS" => Response::new(204),
             "POST" => Response::text(415, "This relay has no management API.\n"),
-            _ if accepts(head, DOCUMENT) => of_type(DOCUMENT, &self.information),
+            _ if accepts(head, DOCUMENT) => {
+                let mut document = self.information.clone();
+                change(&mut document);
+                of_type(DOCUMENT, &Value::Object(document).to_string())
+            }
             _ => of_type(files::HTML, &self.page).with_header(
                 "Content-Security-Policy",
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -77,7 +86,7 @@ fn accepts(head: &Head<'_>, media_type: &str) -> bool {
 }
 
 /// The information document (NIP-11), without features that are off.
-fn information(settings: &NostrSettings) -> Value {
+fn information(settings: &NostrSettings) -> Map<String, Value> {
     let NostrInfoConfig {
         name,
         description,
@@ -108,7 +117,7 @@ fn information(settings: &NostrSettings) -> Value {
     document.insert("supported_nips".to_owned(), json!(nips(settings)));
     document.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     document.insert("limitation".to_owned(), limitation(settings));
-    Value::Object(document)
+    document
 }
 
 /// The NIPs that this relay supports with its configuration.

@@ -9,6 +9,9 @@
 mod catch_up;
 mod clock;
 mod deliveries;
+mod handle;
+mod hooked;
+mod hooks;
 mod http;
 mod ingest;
 mod live;
@@ -22,12 +25,18 @@ mod threads;
 mod waiting;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::clock::unix_now;
+use self::handle::HANDLE_EVENTS_MAX;
+pub use self::handle::{AddError, Added, Adding, NostrHandle};
+use self::hooks::Hooked;
+pub use self::hooks::{
+    Context, HookList, Managed, NostrHooks, Operation, Prefix, Rejection, Subscriber,
+};
 use self::http::Documents;
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
@@ -38,16 +47,17 @@ pub use self::stats::{NamedStats, NostrStats};
 use self::threads::Common;
 use self::waiting::IN_FLIGHT_MAX;
 use crate::engine::{
-    Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request, Responder,
-    Service, Session,
+    Accept, Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard,
+    Request, Responder, Service, Session,
 };
 use crate::fanout::ConnectionId;
 use crate::limits::SHARDS_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// Capacity of the queue of the writing thread: all events that the shards may have in flight.
-const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
+/// Capacity of the queue of the writing thread: all events that the shards and the handles may have
+/// in flight.
+const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX + HANDLE_EVENTS_MAX;
 
 /// A Nostr relay at an exact path.
 pub struct Nostr {
@@ -75,15 +85,18 @@ impl Nostr {
     pub fn with_store(settings: NostrSettings, store: Arc<dyn Store>) -> Nostr {
         let (job_sender, jobs) = unbounded();
         let (submission_sender, submissions) = bounded(SUBMISSIONS_MAX);
+        let stats = Arc::<NostrStats>::default();
         let common = Common {
             store,
-            stats: Arc::default(),
+            hooks: Hooked::new(settings.hooks.clone(), Arc::clone(&stats)),
+            stats,
             private: Arc::clone(&settings.private),
             queries: settings.queries,
             count_max: settings.count_max,
             deflate: settings.deflate,
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),
+            by_handles: AtomicUsize::new(0),
         };
         Nostr {
             documents: Documents::of(&settings),
@@ -92,6 +105,7 @@ impl Nostr {
                 common: Arc::new(common),
                 jobs: job_sender,
                 submissions: submission_sender,
+                engine: OnceLock::new(),
             }),
             queues: Mutex::new(Some(Queues { jobs, submissions })),
             mailers: Mutex::default(),
@@ -101,6 +115,11 @@ impl Nostr {
     /// Its counters.
     pub fn stats(&self) -> &Arc<NostrStats> {
         &self.shared.common.stats
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> NostrHandle {
+        NostrHandle::new(&self.shared)
     }
 
     /// Starts the threads. They wait for the mailer to the shards.
@@ -136,7 +155,8 @@ impl Endpoint for Nostr {
     type State = ();
     type Local = NostrShard;
 
-    fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.shared.engine.get_or_init(|| handle.clone());
         let queues = self
             .queues
             .lock()
@@ -157,7 +177,20 @@ impl Endpoint for Nostr {
         local.0 = Some(Box::new(Inner::new(Arc::clone(&self.shared))));
     }
 
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission<()> {
+        match self.shared.common.hooks.check_connection(request) {
+            Ok(()) => Admission::Accept(Accept::new()),
+            Err(refused) => Admission::Refuse(refused),
+        }
+    }
+
     fn opened(&self, session: &mut Session<'_, (), NostrShard>, _request: &Request<'_>) {
+        if !self.shared.common.hooks.is_empty() {
+            let (id, ip) = (session.id(), session.peer().ip());
+            if let Some(local) = &mut session.local().0 {
+                local.clients.entry(id).or_default().ip = ip;
+            }
+        }
         if session.inflates() {
             self.shared.common.inflating.fetch_add(1, Ordering::Relaxed);
         }
@@ -211,7 +244,10 @@ impl Service for Nostr {
     }
 
     fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
-        Answer::Now(self.documents.answer(request.head))
+        let hooks = &self.shared.common.hooks;
+        Answer::Now(self.documents.answer(request.head, |document| {
+            hooks.overwrite_information(request, document);
+        }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
 
+use super::hooks::HookList;
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
@@ -44,6 +45,8 @@ pub struct NostrSettings {
     pub deflate: Deflate,
     /// The largest message of a client, in bytes.
     pub message_bytes: usize,
+    /// Code of the relay's owner, and policies.
+    pub hooks: HookList,
 }
 
 impl NostrSettings {
@@ -86,6 +89,7 @@ impl Default for NostrSettings {
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,
+            hooks: HookList::default(),
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct NostrStats {
     pub(crate) auths: [Count; 2],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.

@@ -7,13 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError,
+    Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::clock::unix_now;
+use super::handle;
+use super::hooks::Hooked;
 use super::mail::{
-    Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
+    Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
 };
 use super::stats::NostrStats;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
@@ -37,6 +39,7 @@ const COUNT_ROWS: usize = 4_096;
 pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,
+    pub(super) hooks: Hooked,
     pub(super) private: Arc<PrivateKinds>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
@@ -45,6 +48,8 @@ pub(super) struct Common {
     pub(super) subscriptions: Box<[AtomicUsize]>,
     /// Connections that have agreed to compression.
     pub(super) inflating: AtomicUsize,
+    /// Events of handles that are on their way to the writing thread.
+    pub(super) by_handles: AtomicUsize,
 }
 
 impl Common {
@@ -91,7 +96,13 @@ pub(super) fn write(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         if let Some(first) = first {
-            commit(common, gather(first, submissions), &mut deflater, mailer)?;
+            let (stored, others) = handle::split(common, gather(first, submissions));
+            if !stored.is_empty() {
+                commit(common, stored, &mut deflater, mailer)?;
+            }
+            if !others.is_empty() {
+                broadcast(common, others, &mut deflater, mailer)?;
+            }
         }
         if looked_at.elapsed() >= EXPIRY_LOOK {
             looked_at = Instant::now();
@@ -136,7 +147,7 @@ fn commit(
         .map(|each| Arc::clone(&each.event))
         .collect();
     let begin = Instant::now();
-    let outcomes = common.store.commit(&events, &Nip09);
+    let outcomes = common.store.commit(&events, &common.hooks);
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -160,22 +171,19 @@ fn commit(
             && !subscribed.is_empty()
         {
             let event = Arc::clone(&events[index]);
-            let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
-            let deflater = deflates.then_some((&mut *deflater, common.deflate.level));
-            let body = mailer.shared_body(event.body(), deflater);
-            batch.live.push(Live {
-                event,
-                seq: Some(*seq),
-                body,
-            });
+            batch
+                .live
+                .push(live(common, event, Some(*seq), deflater, mailer));
         }
     }
+    let mut by_handles = Vec::new();
     for (index, Submission { event, from }) in submissions.into_iter().enumerate() {
-        batch.owed.push(Owed {
-            event,
-            from,
-            fate: fate(index),
-        });
+        let fate = fate(index);
+        match from {
+            Origin::Client(from) => batch.owed.push(Owed { event, from, fate }),
+            Origin::Handle(answer) => by_handles.push((event, fate, answer)),
+            Origin::Broadcast => {}
+        }
     }
     let is_owed = |shard: u16| batch.owed.iter().any(|owed| owed.from.shard == shard);
     let owed: Vec<bool> = (0..mailer.shards()).map(is_owed).collect();
@@ -185,7 +193,41 @@ fn commit(
             mailer.send(shard, Arc::clone(&mail))?;
         }
     }
+    handle::settle(common, by_handles);
     Ok(())
+}
+
+/// An event that was accepted, on its way to subscriptions.
+fn live(
+    common: &Common,
+    event: Arc<Event>,
+    seq: Option<Seq>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Live {
+    let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
+    let deflater = deflates.then_some((deflater, common.deflate.level));
+    let body = mailer.shared_body(event.body(), deflater);
+    Live { event, seq, body }
+}
+
+/// Mails events of handles that are not stored.
+fn broadcast(
+    common: &Common,
+    events: Vec<Arc<Event>>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    let live = events
+        .into_iter()
+        .map(|event| live(common, event, None, deflater, mailer));
+    let mail = Mail::batch(Batch {
+        live: live.collect(),
+        owed: Vec::new(),
+    });
+    (0..mailer.shards())
+        .filter(|shard| common.is_subscribed(*shard))
+        .try_for_each(|shard| mailer.send(shard, Arc::clone(&mail)))
 }
 
 /// Reads for queries, a page at a time, so that a large one does not hold up the others.
