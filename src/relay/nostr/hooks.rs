@@ -39,10 +39,6 @@ pub enum Operation {
     Sync,
 }
 
-/// The result of a method of the management API that a hook has handled, or the reason why it
-/// failed (NIP-86).
-pub type Managed = Result<Value, String>;
-
 /// Hooks of a relay. Each method does nothing by default.
 ///
 /// The events of [`reject_event`](NostrHooks::reject_event) have a valid id but are not verified
@@ -130,18 +126,6 @@ pub trait NostrHooks: Send + Sync + 'static {
         document: &mut Map<String, Value>,
     ) {
         let _ = (request, document);
-    }
-
-    /// An administrator calls a method of the management API (NIP-86) that the relay does not
-    /// have. `None`: this hook does not have it either. A panic is answered with an error.
-    fn manage(&self, context: &Context<'_>, method: &str, params: &[Value]) -> Option<Managed> {
-        let _ = (context, method, params);
-        None
-    }
-
-    /// The methods that [`manage`](NostrHooks::manage) has, for `supportedmethods`.
-    fn managed_methods(&self) -> Vec<String> {
-        Vec::new()
     }
 
     /// Whether [`overwrite_response_event`](NostrHooks::overwrite_response_event) or

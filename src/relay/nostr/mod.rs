@@ -16,6 +16,7 @@ mod http;
 mod ingest;
 mod live;
 mod mail;
+pub mod policies;
 mod settings;
 mod shard;
 mod stats;
@@ -34,9 +35,7 @@ use self::clock::unix_now;
 use self::handle::HANDLE_EVENTS_MAX;
 pub use self::handle::{AddError, Added, Adding, NostrHandle};
 use self::hooks::Hooked;
-pub use self::hooks::{
-    Context, HookList, Managed, NostrHooks, Operation, Prefix, Rejection, Subscriber,
-};
+pub use self::hooks::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Subscriber};
 use self::http::Documents;
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};

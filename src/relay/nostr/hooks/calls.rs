@@ -8,9 +8,7 @@ use corecast_nostr::{DeletionRule, Event, Filter};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{
-    Context, HookList, Managed, NostrHooks, Operation, Prefix, Rejection, Request, Subscriber,
-};
+use super::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Request, Subscriber};
 use crate::engine::Refused;
 use crate::relay::nostr::stats::NostrStats;
 
@@ -169,27 +167,6 @@ impl Hooked {
                 *document = changed;
             }
         }
-    }
-
-    /// Calls the first hook that has this method of the management API.
-    pub(in crate::relay::nostr) fn manage(
-        &self,
-        context: &Context<'_>,
-        method: &str,
-        params: &[Value],
-    ) -> Option<Managed> {
-        self.hooks().find_map(|hook| {
-            self.call("manage", || hook.manage(context, method, params))
-                .unwrap_or_else(|| Some(Err("a hook of this relay has failed".to_owned())))
-        })
-    }
-
-    /// The methods of the management API that hooks have.
-    pub(in crate::relay::nostr) fn managed_methods(&self) -> Vec<String> {
-        let methods = self
-            .hooks()
-            .filter_map(|hook| self.call("managed_methods", || hook.managed_methods()));
-        methods.flatten().collect()
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use corecast_nostr::{Event, Filter};
 use serde_json::{Map, Value};
 
-use super::{Context, Managed, NostrHooks, Operation, Rejection, Subscriber};
+use super::{Context, NostrHooks, Operation, Rejection, Subscriber};
 use crate::engine::{Refused, Request};
 
 /// Hooks in the order in which they were added, which is the order in which they are called.
@@ -143,38 +143,4 @@ closures! {
     "Adds [`NostrHooks::overwrite_relay_information`]."
     overwrite_relay_information, OverwriteRelayInformation:
         (request: &Request<'_>, document: &mut Map<String, Value>), false;
-}
-
-impl HookList {
-    /// Adds a method of the management API (NIP-86).
-    #[must_use]
-    pub fn manage<F>(self, method: impl Into<String>, call: F) -> HookList
-    where
-        F: Fn(&Context<'_>, &[Value]) -> Managed + Send + Sync + 'static,
-    {
-        let method = method.into();
-        self.with(Manage { method, call })
-    }
-}
-
-struct Manage<F> {
-    method: String,
-    call: F,
-}
-
-impl<F> NostrHooks for Manage<F>
-where
-    F: Fn(&Context<'_>, &[Value]) -> Managed + Send + Sync + 'static,
-{
-    fn manage(&self, context: &Context<'_>, method: &str, params: &[Value]) -> Option<Managed> {
-        (method == self.method).then(|| (self.call)(context, params))
-    }
-
-    fn managed_methods(&self) -> Vec<String> {
-        vec![self.method.clone()]
-    }
-
-    fn concerns_deliveries(&self) -> bool {
-        false
-    }
 }
