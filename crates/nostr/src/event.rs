@@ -1,6 +1,7 @@
 //! Events (NIP-01): parsed as they came, checked, and kept as the JSON that is sent.
 
 mod checks;
+mod fields;
 mod signer;
 
 use bytes::Bytes;

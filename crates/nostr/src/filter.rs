@@ -128,6 +128,17 @@ impl Filter {
             || times.is_some_and(|(since, until)| since > until)
     }
 
+    /// Sorts its lists, as after a change.
+    pub fn sort(&mut self) {
+        fn sort<T: Ord>(list: &mut Box<[T]>) {
+            *list = sorted(std::mem::take(list).into_vec());
+        }
+        self.ids.iter_mut().for_each(sort);
+        self.authors.iter_mut().for_each(sort);
+        self.kinds.iter_mut().for_each(sort);
+        self.tags.values_mut().for_each(sort);
+    }
+
     /// The number of values in its lists.
     pub fn values(&self) -> usize {
         let tags: usize = self.all_values().map(|values| values.len()).sum();

@@ -93,6 +93,8 @@ pub struct NostrStats {
     pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.
