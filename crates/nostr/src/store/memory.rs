@@ -526,6 +526,10 @@ impl Tables {
             let keys = values.iter().map(|value| Key::Tag(*letter, value.clone()));
             keys.collect::<Vec<_>>()
         });
+        let required = filter.all_tags.iter().flat_map(|(letter, values)| {
+            let values = values.iter();
+            values.map(|value| vec![Key::Tag(*letter, value.clone())])
+        });
         let authors = filter
             .authors
             .as_deref()
@@ -547,6 +551,7 @@ impl Tables {
                 .map(BTreeMap::len)
                 .sum()
         };
+        let tags = tags.chain(required);
         tags.chain(authors).chain(kinds).min_by_key(rows)
     }
 }
