@@ -98,7 +98,7 @@ fn a_target_and_its_deletion_may_come_at_once_in_any_order() {
         let mut client = relay.open();
         let note = event(1, 1, 50, &[]);
         let deletes = deletion(1, 60, &[["e", &id(&note)]]);
-        let mut both = vec![&note, &deletes];
+        let mut both = [&note, &deletes];
         if is_first {
             both.reverse();
         }
