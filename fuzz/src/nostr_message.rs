@@ -95,7 +95,10 @@ fn check_name(id: &SubscriptionId) {
     let json = id.json();
     for (answer, expected) in [
         (reply::closed_json(&json, ""), json!(["CLOSED", name, ""])),
-        (reply::neg_err(id, "\0", Some(7)), json!(["NEG-ERR", name, "\0", 7])),
+        (
+            reply::neg_err(id, "\0", Some(7)),
+            json!(["NEG-ERR", name, "\0", 7]),
+        ),
         (reply::neg_msg(id, "61"), json!(["NEG-MSG", name, "61"])),
         (reply::eose(&json, true), json!(["EOSE", name, ["more"]])),
         (

@@ -42,7 +42,7 @@ fn the_information_document_says_what_the_settings_do() {
         assert_eq!(document["self"], "ab".repeat(32));
         assert_eq!(
             document["supported_nips"],
-            json!([1, 11, 13, 40, 42, 45, 59, 67, 70])
+            json!([1, 11, 13, 40, 42, 45, 59, 67, 70, 77])
         );
         assert!(document.get("description").is_none());
         let limitation = &document["limitation"];
