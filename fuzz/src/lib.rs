@@ -12,6 +12,7 @@ mod handshake;
 mod http_head;
 mod nostr_filter;
 mod nostr_message;
+mod nostr_neg;
 mod pieces;
 mod proxy;
 pub mod readers;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),
@@ -43,6 +44,8 @@ pub const TARGETS: [Target; 8] = [
     // Both read their input several times, in several forms.
     Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
     Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
+    // An answer has 60,000 bytes at most, and is compared in several forms.
+    Target::new("nostr_neg", 8 * MIB, nostr_neg::nostr_neg),
 ];
 
 const MIB: usize = 1 << 20;

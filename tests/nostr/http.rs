@@ -43,7 +43,7 @@ fn the_information_document_says_what_the_settings_do() {
         assert_eq!(document["self"], "ab".repeat(32));
         assert_eq!(
             document["supported_nips"],
-            json!([1, 9, 11, 13, 40, 42, 45, 59, 62, 67, 70, 91])
+            json!([1, 9, 11, 13, 40, 42, 45, 59, 62, 67, 70, 77, 91])
         );
         assert!(document.get("description").is_none());
         let limitation = &document["limitation"];

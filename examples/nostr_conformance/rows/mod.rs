@@ -15,6 +15,7 @@ mod nip59;
 mod nip62;
 mod nip67;
 mod nip70;
+mod nip77;
 mod nip91;
 mod order;
 mod serialisation;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<&'static Rule> {
         nip62::RULES,
         nip67::RULES,
         nip70::RULES,
+        nip77::RULES,
         nip91::RULES,
     ];
     let mut rules: Vec<&Rule> = tables.into_iter().flatten().collect();
