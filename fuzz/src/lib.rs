@@ -10,6 +10,7 @@ mod decoder;
 mod deflate;
 mod handshake;
 mod http_head;
+mod nostr_auth_header;
 mod nostr_filter;
 mod nostr_message;
 mod pieces;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),
@@ -43,6 +44,11 @@ pub const TARGETS: [Target; 8] = [
     // Both read their input several times, in several forms.
     Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
     Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
+    Target::new(
+        "nostr_auth_header",
+        8 * MIB,
+        nostr_auth_header::nostr_auth_header,
+    ),
 ];
 
 const MIB: usize = 1 << 20;
