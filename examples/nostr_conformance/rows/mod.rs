@@ -12,6 +12,7 @@ mod nip42;
 mod nip59;
 mod nip67;
 mod nip70;
+mod nip86;
 mod order;
 mod serialisation;
 mod shape;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<&'static Rule> {
         nip59::RULES,
         nip67::RULES,
         nip70::RULES,
+        nip86::RULES,
     ];
     let mut rules: Vec<&Rule> = tables.into_iter().flatten().collect();
     rules.sort_by_key(|rule| (rule.is_ours(), rule.nips[0]));
