@@ -5,10 +5,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use corecast::engine::EndpointSettings;
-use corecast::relay::nostr::{Management, Nostr, NostrSettings};
-use corecast_nostr::{
-    Bytes32, Call, Draft, Event, MemoryStore, RelayUrls, Signer, Store as _, to_hex,
-};
+use corecast::relay::nostr::{Caller, Management, Nostr, NostrSettings};
+use corecast_nostr::{Draft, Event, MemoryStore, RelayUrls, Signer, Store as _, to_hex};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -136,9 +134,16 @@ fn a_call_without_a_right_authorization_is_refused_with_a_reason() {
     // The last digit of the signature differs.
     let mut forged = signer(ADMIN).sign(draft(&call)).json().to_owned();
     let last = forged.len() - 3;
-    let digit = if &forged[last..=last] == "0" { "1" } else { "0" };
+    let digit = if &forged[last..=last] == "0" {
+        "1"
+    } else {
+        "0"
+    };
     forged.replace_range(last..=last, digit);
-    let forged = format!("Authorization: Nostr {}\r\n", BASE64_STANDARD.encode(forged));
+    let forged = format!(
+        "Authorization: Nostr {}\r\n",
+        BASE64_STANDARD.encode(forged)
+    );
     for (headers, told) in [
         (String::new(), "Authorization is missing"),
         ("Authorization: Bearer abc\r\n".to_owned(), "must be Nostr"),
@@ -538,10 +543,15 @@ impl Management for Roles {
         vec!["createrole".to_owned()]
     }
 
-    fn manage(&self, admin: &Bytes32, call: &Call) -> Option<Result<Value, String>> {
-        match &*call.method {
-            "createrole" if call.params.is_empty() => Some(Err("no name".to_owned())),
-            "createrole" => Some(Ok(json!([to_hex(admin), call.params[0]]))),
+    fn manage(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: &[Value],
+    ) -> Option<Result<Value, String>> {
+        match method {
+            "createrole" if params.is_empty() => Some(Err("no name".to_owned())),
+            "createrole" => Some(Ok(json!([to_hex(&caller.key), params[0]]))),
             "deleterole" => panic!("not written yet"),
             _ => None,
         }

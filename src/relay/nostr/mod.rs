@@ -31,7 +31,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use self::clock::unix_now;
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
-pub use self::manage::Management;
+pub use self::manage::{Caller, Management};
 use self::manage::{Desk, Worker, Write};
 pub use self::settings::NostrSettings;
 use self::shard::{Effects, Inner, NostrShard, Shared};
