@@ -32,6 +32,12 @@ impl Key {
         }
     }
 
+    /// The key with this secret half: 64 hex digits.
+    pub(crate) fn of_secret(secret: &str) -> Option<Key> {
+        let pair = Keypair::from_secret_bytes(bytes_of(secret)?);
+        pair.ok().map(Key::from)
+    }
+
     /// The signature of an id, in hex.
     fn sign(&self, id: &[u8]) -> String {
         hex(schnorr::sign_no_aux_rand(id, &self.pair).as_byte_array())

@@ -16,6 +16,7 @@ mod nip62;
 mod nip67;
 mod nip70;
 mod nip77;
+mod nip86;
 mod nip91;
 mod order;
 mod serialisation;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<&'static Rule> {
         nip67::RULES,
         nip70::RULES,
         nip77::RULES,
+        nip86::RULES,
         nip91::RULES,
     ];
     let mut rules: Vec<&Rule> = tables.into_iter().flatten().collect();
