@@ -83,14 +83,18 @@ impl Store for Gated {
     }
 }
 
-struct Stage {
-    relay: Relay,
-    lets: Sender<()>,
+pub(crate) struct Stage {
+    pub(crate) relay: Relay,
+    pub(crate) lets: Sender<()>,
     begun: Arc<AtomicUsize>,
 }
 
 impl Stage {
     fn new() -> Stage {
+        Stage::of(NostrSettings::default())
+    }
+
+    pub(crate) fn of(settings: NostrSettings) -> Stage {
         let (lets, gate) = unbounded();
         let begun = Arc::new(AtomicUsize::new(0));
         let store = Gated {
@@ -98,13 +102,13 @@ impl Stage {
             gate,
             begun: Arc::clone(&begun),
         };
-        let nostr = Nostr::with_store(NostrSettings::default(), Arc::new(store));
+        let nostr = Nostr::with_store(settings, Arc::new(store));
         let relay = Relay::of(2, EndpointSettings::default(), nostr);
         Stage { relay, lets, begun }
     }
 
     /// Waits until this many reads are blocked.
-    fn await_reads(&self, count: usize) {
+    pub(crate) fn await_reads(&self, count: usize) {
         crate::support::eventually("a reader waits", || {
             self.begun.load(Ordering::SeqCst) >= count
         });
