@@ -2,6 +2,7 @@
 
 mod auth;
 mod events;
+mod examples;
 mod hand_over;
 mod handle;
 mod hooks;
