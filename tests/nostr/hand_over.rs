@@ -85,18 +85,22 @@ impl Store for Gated {
 
 pub(crate) struct Stage {
     pub(crate) relay: Relay,
-    lets: Sender<()>,
+    pub(crate) lets: Sender<()>,
     begun: Arc<AtomicUsize>,
 }
 
 impl Stage {
     fn new() -> Stage {
-        Stage::with(|_| {})
+        Stage::of(NostrSettings::default())
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut NostrSettings)) -> Stage {
         let mut settings = NostrSettings::default();
         change(&mut settings);
+        Stage::of(settings)
+    }
+
+    pub(crate) fn of(settings: NostrSettings) -> Stage {
         let (lets, gate) = unbounded();
         let begun = Arc::new(AtomicUsize::new(0));
         let store = Gated {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Relay;
 use crate::support::client::{Answer, Client};
 
-fn ask(relay: &Relay, method: &str, path: &str, headers: &str) -> Answer {
+pub(crate) fn ask(relay: &Relay, method: &str, path: &str, headers: &str) -> Answer {
     let mut client = Client::connect(relay.server.address);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n");
     client.send(request.as_bytes());
