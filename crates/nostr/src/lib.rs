@@ -31,6 +31,9 @@ pub use self::kind::{Class, class_of};
 pub use self::message::{ClientMessage, MessageError, SubscriptionId, claimed_id, reply};
 pub use self::query::{Page, Position, Query, QueryLimits, Seq};
 pub use self::store::{
+    BulkLoader, BulkReport, CheckReport, DiskOptions, DiskStore, OpenError, Statistics,
+};
+pub use self::store::{
     DeletionRule, Item, Items, MemoryStore, Nip09, Numbered, Outcome, Store, StoreError,
 };
 pub use self::visibility::{PrivateKinds, Viewer};
