@@ -58,7 +58,7 @@ pub use self::load::{ConfigFile, FlagValue, load};
 pub use self::model::Config;
 pub use self::nostr::{
     NostrAuthConfig, NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig,
-    NostrQueriesConfig, RelayUrl, RelayUrlError,
+    NostrQueriesConfig, NostrSyncConfig, RelayUrl, RelayUrlError,
 };
 pub use self::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, JwtOverride, KeepaliveOverride,

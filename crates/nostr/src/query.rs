@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::hex::Bytes32;
+use crate::management::Hidden;
 use crate::visibility::{PrivateKinds, Viewer};
 
 /// The number of a change: once stored, events are sent in this order. The first is 1.
@@ -136,6 +137,7 @@ pub struct Query {
     pub(crate) snapshot: Seq,
     pub(crate) viewer: Viewer,
     pub(crate) private: Arc<PrivateKinds>,
+    hidden: Arc<Hidden>,
     has_more: bool,
 }
 
@@ -166,8 +168,15 @@ impl Query {
             snapshot,
             viewer,
             private,
+            hidden: Arc::default(),
             has_more: false,
         }
+    }
+
+    /// Leaves out from now on the events that are hidden (NIP-86). A query of several pages may be
+    /// told before each.
+    pub fn hide(&mut self, hidden: Arc<Hidden>) {
+        self.hidden = hidden;
     }
 
     /// The last change that it sees.
@@ -189,6 +198,7 @@ impl Query {
     pub(crate) fn offer(&mut self, part: usize, event: &Event, seq: Seq, now: u64) -> bool {
         let is_seen = seq <= self.snapshot
             && !event.is_expired(now)
+            && !self.hidden.hides(event)
             && self.viewer.may_see(event, &self.private);
         let is_wanted = is_seen && self.parts[part].filter.matches(event);
         is_wanted && self.offer_matching(part, event.created_at())

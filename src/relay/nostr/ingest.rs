@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use corecast_nostr::{
-    Bytes32, Class, Event, EventError, ParsedEvent, UnverifiedEvent, claimed_id, reply, to_hex,
+    Bytes32, Class, Event, EventError, Forbidden, ParsedEvent, UnverifiedEvent, claimed_id, reply,
+    to_hex,
 };
 
 use super::clock::unix_now;
@@ -35,6 +36,12 @@ enum Refused {
     /// The client must prove a key first.
     NeedsKey(&'static str),
     Known,
+}
+
+impl From<Forbidden> for Refused {
+    fn from(forbidden: Forbidden) -> Refused {
+        Refused::Reason(forbidden.to_string())
+    }
 }
 
 impl From<EventError> for Refused {
@@ -78,7 +85,7 @@ impl Inner {
     }
 
     /// All checks but the signature, the cheapest first.
-    fn checked(&self, from: ConnectionId, json: &str) -> Result<UnverifiedEvent, Refused> {
+    fn checked(&mut self, from: ConnectionId, json: &str) -> Result<UnverifiedEvent, Refused> {
         let settings = &self.shared.settings;
         if json.len() > settings.events.bytes {
             return Err(EventError::TooLarge(settings.events.bytes).into());
@@ -94,6 +101,8 @@ impl Inner {
         }
         event.check(&settings.events, now)?;
         event.check_vanish(&settings.urls)?;
+        // Before the known ids: an event may have been banned since.
+        self.seen.check(&event)?;
         let removals = self.shared.common.removals();
         if self.ingest.known.has(&event.id, removals) {
             return Err(Refused::Known);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 
 use super::count::{Counted, Counting};
+use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -81,6 +82,8 @@ pub(super) enum Task {
     },
     /// Counts another part.
     CountOn(Box<Counting>),
+    /// A step of a synchronization.
+    Sync(SyncTask),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -118,6 +121,8 @@ pub(super) enum Told {
         subscription: Box<str>,
         counted: Counted,
     },
+    /// The result of a step of a synchronization.
+    Sync(SyncTold),
     /// The store failed.
     Failed {
         place: Option<Place>,
@@ -131,6 +136,8 @@ pub struct Mail(pub(super) Letter);
 
 pub(super) enum Letter {
     Batch(Batch),
+    /// An address was blocked: clients with it are to be closed.
+    AddressBlocked,
     /// The recipient takes it out: mail is shared, but an answer has only one recipient.
     Answer(Mutex<Option<Answer>>),
 }
@@ -144,11 +151,15 @@ impl Mail {
         Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
     }
 
+    pub(super) fn address_blocked() -> Arc<Mail> {
+        Arc::new(Mail(Letter::AddressBlocked))
+    }
+
     /// The events of a batch.
     pub(super) fn live(&self) -> &[Live] {
         match &self.0 {
             Letter::Batch(batch) => &batch.live,
-            Letter::Answer(_) => &[],
+            Letter::Answer(_) | Letter::AddressBlocked => &[],
         }
     }
 }

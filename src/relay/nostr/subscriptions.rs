@@ -29,7 +29,7 @@ const LOW_WATER_BYTES: usize = 64 << 10;
 const ROW_NS: u64 = 1_000;
 
 /// The reason why a query is refused.
-enum Refused {
+pub(super) enum Refused {
     Reason(String),
     NeedsKey(&'static str),
 }
@@ -122,7 +122,18 @@ impl Inner {
         refused: Refused,
         effects: &mut Effects,
     ) {
-        let reason = match refused {
+        let reason = self.reason(client, refused, effects);
+        effects.reply(reply::closed(id.as_str(), &reason));
+    }
+
+    /// The reason for the client. The challenge precedes it if a key is needed.
+    pub(super) fn reason(
+        &mut self,
+        client: ConnectionId,
+        refused: Refused,
+        effects: &mut Effects,
+    ) -> String {
+        match refused {
             Refused::Reason(reason) => reason,
             Refused::NeedsKey(reason) => {
                 if let Some(challenge) = self.challenge(client) {
@@ -130,12 +141,15 @@ impl Inner {
                 }
                 reason.to_owned()
             }
-        };
-        effects.reply(reply::closed(id.as_str(), &reason));
+        }
     }
 
-    /// The query of a REQ or COUNT, if the client may send it.
-    fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
+    /// The query of a REQ, COUNT or NEG-OPEN, if the client may send it.
+    pub(super) fn requested(
+        &self,
+        client: ConnectionId,
+        filters: &[&str],
+    ) -> Result<Request, Refused> {
         let settings = &self.shared.settings;
         let viewer = self
             .clients
@@ -284,6 +298,7 @@ impl Inner {
                     client.send(MessageKind::Text, text.as_bytes());
                 }
             }
+            Told::Sync(told) => self.take_sync(shard, client, told),
             Told::Failed {
                 place,
                 subscription,
@@ -431,7 +446,7 @@ impl Inner {
     }
 
     /// Starts a job for a client, or postpones it until the client's outbox is nearly empty.
-    fn go_on(&mut self, mut client: Client<'_>, job: Job) {
+    pub(super) fn go_on(&mut self, mut client: Client<'_>, job: Job) {
         if client.outbox_bytes() <= LOW_WATER_BYTES {
             return self.start(job);
         }

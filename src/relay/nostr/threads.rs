@@ -7,16 +7,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError,
+    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError, SyncMemory,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 
 use super::clock::unix_now;
 use super::count;
 use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
 };
+use super::manage::{Desk, Write};
 use super::stats::NostrStats;
+use super::sync;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 
@@ -36,8 +38,13 @@ pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,
     pub(super) private: Arc<PrivateKinds>,
+    pub(super) desk: Arc<Desk>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
+    /// Most events of a session of synchronization.
+    pub(super) sync_events_max: usize,
+    /// The memory of all these sessions.
+    pub(super) sync_memory: SyncMemory,
     pub(super) deflate: Deflate,
     /// The number of subscriptions of each shard. A shard without any gets no events.
     pub(super) subscriptions: Box<[AtomicUsize]>,
@@ -85,15 +92,22 @@ pub(super) fn start(
 pub(super) fn write(
     common: &Common,
     submissions: &Receiver<Submission>,
+    writes: &Receiver<Write>,
     mailer: &Mailer<Mail>,
 ) -> Result<(), Ended> {
     let mut looked_at = Instant::now();
     let mut deflater = Deflater::default();
     loop {
-        let first = match submissions.recv_timeout(EXPIRY_LOOK) {
-            Ok(first) => Some(first),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        let first = select! {
+            recv(submissions) -> first => match first {
+                Ok(first) => Some(first),
+                Err(_) => return Ok(()),
+            },
+            recv(writes) -> write => {
+                write.map_err(|_| Ended)?.carry_out(&*common.store);
+                None
+            }
+            default(EXPIRY_LOOK) => None,
         };
         if let Some(first) = first {
             commit(common, gather(first, submissions), &mut deflater, mailer)?;
@@ -235,6 +249,7 @@ fn work(common: &Common, task: Task) -> Told {
             request,
         } => count::begin(common, subscription, &request),
         Task::CountOn(counting) => count::go_on(common, counting),
+        Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
 
@@ -249,16 +264,19 @@ fn failed(place: Place, error: StoreError) -> Told {
 /// A query of the events stored by now. The subscription is in the index of its shard already, so
 /// it gets every later event there.
 pub(super) fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
-    Query::new(
+    let mut query = Query::new(
         request.filters.iter().map(Arc::clone),
         limits,
         common.store.last_seq(),
         request.viewer.clone(),
         Arc::clone(&common.private),
-    )
+    );
+    query.hide(common.desk.hidden());
+    query
 }
 
 fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
+    query.hide(common.desk.hidden());
     match common
         .store
         .page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now())
@@ -283,9 +301,10 @@ fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
 fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result<Told, StoreError> {
     let (found, end) = common.store.since(after, PAGE_ROWS)?;
     common.stats.rows_read.add(found.len() as u64);
-    let now = unix_now();
+    let (now, hidden) = (unix_now(), common.desk.hidden());
     let is_wanted = |event: &Event| {
         !event.is_expired(now)
+            && !hidden.hides(event)
             && request.viewer.may_see(event, &common.private)
             && request.filters.iter().any(|filter| filter.matches(event))
     };
