@@ -369,6 +369,15 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
     }),
+    ("endpoints.nostr.nostr.sync.events", "off", |c| {
+        relay(c).sync.events = None;
+    }),
+    ("endpoints.nostr.nostr.sync.sessions", "10", |c| {
+        relay(c).sync.sessions = 10;
+    }),
+    ("endpoints.nostr.nostr.sync.idle", "11s", |c| {
+        relay(c).sync.idle = Duration::from_secs(11);
+    }),
     ("endpoints.nostr.nostr.readers", "64", |c| {
         relay(c).readers = Some(64);
     }),

@@ -85,7 +85,7 @@ impl RelayUrls {
     }
 
     /// Whether `url` is one of them, ignoring the default port and trailing slashes.
-    fn contains(&self, url: &str) -> bool {
+    pub(crate) fn contains(&self, url: &str) -> bool {
         self.normal.contains(&normal(url))
     }
 

@@ -10,6 +10,7 @@ mod auth;
 mod event;
 mod filter;
 mod hex;
+mod hll;
 mod index;
 mod json;
 mod kind;
@@ -18,14 +19,16 @@ mod message;
 mod query;
 mod request_auth;
 mod store;
+mod sync;
 mod visibility;
 
 pub use self::auth::{AuthError, Challenge, RelayUrls};
 pub use self::event::{
     Draft, Event, EventError, EventLimits, ParsedEvent, Signer, UnverifiedEvent,
 };
-pub use self::filter::{Filter, FilterError};
+pub use self::filter::{Filter, FilterError, FilterSyntax};
 pub use self::hex::{Bytes32, from_hex, to_hex};
+pub use self::hll::Hll;
 pub use self::index::LiveIndex;
 pub use self::kind::{Class, class_of};
 pub use self::management::{
@@ -36,6 +39,12 @@ pub use self::message::{ClientMessage, MessageError, SubscriptionId, claimed_id,
 pub use self::query::{Page, Position, Query, QueryLimits, Seq};
 pub use self::request_auth::{RequestAuthError, RequestProof};
 pub use self::store::{
+    BulkLoader, BulkReport, CheckReport, DiskOptions, DiskStore, OpenError, Statistics,
+};
+pub use self::store::{
     DeletionRule, Item, Items, MemoryStore, Nip09, Numbered, Outcome, Store, StoreError,
+};
+pub use self::sync::{
+    ITEM_BYTES, SYNC_ANSWER_BYTES_MAX, SyncCollector, SyncError, SyncMemory, SyncSet, sync_message,
 };
 pub use self::visibility::{PrivateKinds, Viewer};

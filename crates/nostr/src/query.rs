@@ -39,9 +39,20 @@ impl Position {
         }
     }
 
+    pub(crate) fn at(created_at: u64, id: Bytes32) -> Position {
+        Position {
+            created_at: Reverse(created_at),
+            id,
+        }
+    }
+
     /// Seconds since 1970.
     pub(crate) fn created_at(&self) -> u64 {
         self.created_at.0
+    }
+
+    pub(crate) fn id(&self) -> &Bytes32 {
+        &self.id
     }
 }
 
@@ -189,11 +200,18 @@ impl Query {
             && !event.is_expired(now)
             && !self.hidden.hides(event)
             && self.viewer.may_see(event, &self.private);
+        let is_wanted = is_seen && self.parts[part].filter.matches(event);
+        is_wanted && self.offer_matching(part, event.created_at())
+    }
+
+    /// Offers a row that filter number `part` matches and that may be seen. Returns whether it is
+    /// part of the answer.
+    pub(crate) fn offer_matching(&mut self, part: usize, created_at: u64) -> bool {
         let part = &mut self.parts[part];
-        if !is_seen || part.is_done || !part.filter.matches(event) {
+        if part.is_done {
             return false;
         }
-        let taken = part.take(event.created_at());
+        let taken = part.take(created_at);
         self.has_more |= taken == Taken::Past;
         taken == Taken::Yes
     }

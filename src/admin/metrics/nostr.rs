@@ -48,12 +48,16 @@ pub(super) const NOSTR: Group = Group {
         ),
         Row::counters(
             "corecast_nostr_queries_total",
-            "REQ and COUNT messages from clients, by result.",
-            &[("op", &["req", "count"]), ("result", QueryResult::LABELS)],
+            "REQ, COUNT and NEG-OPEN messages from clients, by result.",
+            &[
+                ("op", &["req", "count", "neg"]),
+                ("result", QueryResult::LABELS),
+            ],
             |it| {
                 let reqs = it.nostr_each(|stats| &stats.reqs);
                 let counts = it.nostr_each(|stats| &stats.counts);
-                [reqs, counts].concat()
+                let negs = it.nostr_each(|stats| &stats.negs);
+                [reqs, counts, negs].concat()
             },
         ),
         Row::counter(
@@ -71,6 +75,11 @@ pub(super) const NOSTR: Group = Group {
             "Open subscriptions.",
             |it| it.nostr_sum(|stats| &stats.subscriptions),
         ),
+        Row::gauge(
+            "corecast_nostr_neg_sessions",
+            "Open sessions of synchronization (NIP-77).",
+            |it| it.nostr_sum(|stats| &stats.syncs),
+        ),
         Row::counter(
             "corecast_nostr_deliveries_total",
             "Events sent to subscriptions as they arrived.",
@@ -81,6 +90,11 @@ pub(super) const NOSTR: Group = Group {
             "Subscriptions that received more new events than the relay keeps while it sends the \
              stored ones; the rest came from the store.",
             |it| it.nostr_sum(|stats| &stats.catch_up_overflows),
+        ),
+        Row::counter(
+            "corecast_nostr_hook_failures_total",
+            "Hooks that panicked, or returned an event that is not JSON.",
+            |it| it.nostr_sum(|stats| &stats.hook_failures),
         ),
         Row::gauge(
             "corecast_nostr_store_events",

@@ -87,6 +87,22 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
          reduced to that."),
     option!(Nostr in "nostr.", (queries.count), nostr::COUNTED, restart;
         "Events that a COUNT examines. If there are more, its answer is approximate."),
+    option!(Nostr in "nostr.", (queries.and_tags), Switch, restart;
+        "true: a filter may have keys such as `&t`, all of whose values an event must have \
+         (NIP-91)."),
+    option!(Nostr in "nostr.", (sync.events), nostr::SYNCED, restart;
+        "Most events that a client can synchronize at a time (NIP-77). Each takes 40 bytes of \
+         memory while that lasts; all clients together get memory for four times as many. off or \
+         0: clients cannot synchronize."),
+    option!(Nostr in "nostr.", (sync.sessions), nostr::SYNC_SESSIONS, restart;
+        "Synchronizations of one connection at the same time."),
+    option!(Nostr in "nostr.", (sync.idle), nostr::SYNC_IDLE, restart;
+        "A synchronization ends after this time without a message from the client."),
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
         "Threads that answer queries. auto: depends on the number of cores."),
+    option!(Nostr in "nostr.", (policies), nostr::POLICIES, restart;
+        "Policies for events, filters and connections, in this order, such as [sane_defaults, \
+         no_empty_filters, prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7, \
+         event_ip_rate_limiter=2/3m/10]. The first one that refuses decides. docs/nostr.md lists \
+         all."),
 ];

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{NostrChallenge, RelayUrl};
+use super::{NostrChallenge, NostrPolicy, RelayUrl};
 use crate::config::form::{Form, Formed};
 use crate::config::quantity::KIB;
 use crate::config::value::{
     Codec, Count, List, Mapped, Or, Span, Text, Word, describe, plain_text, quoted,
 };
 
+pub(crate) const POLICIES: List<NostrPolicy> = List("policies", PhantomData);
 pub(crate) const RELAY_URLS: List<RelayUrl> = List("URLs", PhantomData);
 pub(crate) const CHALLENGE: Word<NostrChallenge> = Word(&[
     ("demand", NostrChallenge::Demand),
@@ -38,6 +39,12 @@ pub(crate) const SUBSCRIPTIONS: Count = count(1, 1_000_000);
 pub(crate) const VALUES: Count = count(1, 1_000_000);
 pub(crate) const ROWS: Count = count(1, 1_000_000);
 pub(crate) const COUNTED: Count = count(1, 1_000_000_000);
+pub(crate) const SYNCED: Or<Count> = Or(&["off", "0"], count(1, 100_000_000));
+pub(crate) const SYNC_SESSIONS: Count = count(1, 1_000);
+pub(crate) const SYNC_IDLE: Span = Span {
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(24 * 3_600),
+};
 pub(crate) const READERS: Or<Count> = Or(&["auto"], count(1, 64));
 pub(crate) const BITS: Mapped<Count, u8> = Mapped {
     codec: count(0, 255),

@@ -3,14 +3,27 @@
 use std::sync::{Arc, Mutex};
 
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
+use crossbeam_channel::Sender;
 
+use super::count::{Counted, Counting};
+use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
 /// An event on its way to the store, and its sender.
 pub(super) struct Submission {
     pub(super) event: Arc<Event>,
-    pub(super) from: ConnectionId,
+    pub(super) from: Origin,
+}
+
+/// The sender of an event, and its answer.
+pub(super) enum Origin {
+    /// A client, which is answered by its shard.
+    Client(ConnectionId),
+    /// A handle.
+    Handle(Sender<Fate>),
+    /// A handle, too, but the event is not stored.
+    Broadcast,
 }
 
 /// An event that subscriptions may match.
@@ -44,6 +57,8 @@ pub(super) struct Owed {
 pub(super) struct Batch {
     pub(super) live: Vec<Live>,
     pub(super) owed: Vec<Owed>,
+    /// The number of removals before this commit.
+    pub(super) removals: u64,
 }
 
 /// A subscription of a shard: its slot, and the generation of its REQ, since a later REQ may reuse
@@ -71,11 +86,15 @@ pub(super) enum Task {
         after: Seq,
         request: Box<Request>,
     },
-    /// Counts. The answer contains the name of the subscription, as JSON.
+    /// Begins to count. The answer contains the name of the subscription, as JSON.
     Count {
         subscription: Box<str>,
         request: Box<Request>,
     },
+    /// Counts another part.
+    CountOn(Box<Counting>),
+    /// A step of a synchronization.
+    Sync(SyncTask),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -106,12 +125,15 @@ pub(super) enum Told {
         end: Seq,
         is_level: bool,
     },
+    /// A count that is not over.
+    Counting(Box<Counting>),
     /// The number of matching events.
-    Count {
+    Counted {
         subscription: Box<str>,
-        count: u64,
-        is_approximate: bool,
+        counted: Counted,
     },
+    /// The result of a step of a synchronization.
+    Sync(SyncTold),
     /// The store failed.
     Failed {
         place: Option<Place>,

@@ -1,9 +1,11 @@
 //! Settings of a [`Nostr`](super::Nostr).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use corecast_nostr::{Bytes32, EventLimits, PrivateKinds, QueryLimits, RelayUrls};
+use corecast_nostr::{Bytes32, EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
+use super::hooks::HookList;
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
@@ -40,12 +42,40 @@ pub struct NostrSettings {
     pub queries: QueryLimits,
     /// Most rows that a COUNT reads.
     pub count_max: u64,
+    /// Optional parts of the syntax of filters.
+    pub filter_syntax: FilterSyntax,
+    /// Bounds on synchronization.
+    pub sync: SyncSettings,
     /// Threads that answer queries.
     pub readers: usize,
     /// Compression of messages to several clients.
     pub deflate: Deflate,
     /// The largest message of a client, in bytes.
     pub message_bytes: usize,
+    /// Code of the relay's owner, and policies.
+    pub hooks: HookList,
+}
+
+/// Bounds on synchronization (NIP-77).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncSettings {
+    /// Most events of one session; `None` means that clients cannot synchronize.
+    pub events_max: Option<usize>,
+    /// Most sessions of a connection.
+    pub sessions_max: usize,
+    /// A session ends after this time without a message.
+    pub idle: Duration,
+}
+
+impl Default for SyncSettings {
+    /// The documented defaults.
+    fn default() -> SyncSettings {
+        SyncSettings {
+            events_max: Some(1_000_000),
+            sessions_max: 8,
+            idle: Duration::from_secs(2 * 60),
+        }
+    }
 }
 
 impl NostrSettings {
@@ -91,9 +121,12 @@ impl Default for NostrSettings {
                 second_max: 500,
             },
             count_max: 1_000_000,
+            filter_syntax: FilterSyntax::default(),
+            sync: SyncSettings::default(),
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,
+            hooks: HookList::default(),
         }
     }
 }

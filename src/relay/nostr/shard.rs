@@ -1,8 +1,9 @@
 //! An endpoint's state on a shard: its clients, their subscriptions, and events that wait.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use corecast_nostr::{Bytes32, Challenge, Event, SubscriptionId, Viewer, reply};
 use crossbeam_channel::Sender;
@@ -12,10 +13,11 @@ use super::mail::{Job, Letter, Mail, Submission};
 use super::manage::{Seen, Write};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
+use super::sync::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;
-use crate::engine::{Client, Local, OnShard};
+use crate::engine::{Client, Handle, Local, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     pub(super) jobs: Sender<Job>,
     pub(super) submissions: Sender<Submission>,
     pub(super) writes: Sender<Write>,
+    /// The engine, once it has started.
+    pub(super) engine: OnceLock<Handle>,
 }
 
 /// A client, from its first message on.
@@ -37,6 +41,8 @@ pub(super) struct ClientState {
     /// The text that it is to sign, if the challenge was sent.
     pub(super) challenge: Option<Challenge>,
     pub(super) viewer: Viewer,
+    /// Its address, if hooks may ask for it.
+    pub(super) ip: Option<IpAddr>,
     pub(super) subscriptions: HashMap<SubscriptionId, u32>,
     /// Queries that its shard awaits answers to.
     pub(super) jobs: usize,
@@ -96,6 +102,7 @@ pub(super) struct Inner {
     pub(super) durations: Arc<ShardDurations>,
     pub(super) clients: HashMap<ConnectionId, ClientState>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) syncs: Syncs,
     pub(super) ingest: Ingest,
     pub(super) deliveries: Deliveries,
     pub(super) seen: Seen,
@@ -112,6 +119,7 @@ impl Inner {
             shared,
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
+            syncs: Syncs::default(),
             ingest: Ingest::default(),
             deliveries: Deliveries::default(),
         }
@@ -137,6 +145,7 @@ impl Inner {
         for slot in client.subscriptions.into_values() {
             self.end_subscription(slot);
         }
+        self.end_syncs(id);
     }
 
     /// Starts the postponed jobs of a client whose outbox is nearly empty.
@@ -194,7 +203,7 @@ impl Local for NostrShard {
         };
         match &mail.0 {
             Letter::Batch(batch) => {
-                inner.settle(shard, &batch.owed);
+                inner.settle(shard, batch);
                 inner.deliver_later(shard, mail);
                 shard.ask_for_turn();
             }
@@ -217,6 +226,12 @@ impl Local for NostrShard {
         let has_undelivered = inner.deliver(shard);
         let has_unseen = inner.close_blocked(shard);
         has_unverified || has_undelivered || has_unseen
+    }
+
+    fn tick(&mut self, shard: &mut OnShard<'_, Self>) {
+        if let Some(inner) = &mut self.0 {
+            inner.end_idle_syncs(shard);
+        }
     }
 }
 

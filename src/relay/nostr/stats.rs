@@ -35,7 +35,7 @@ impl EventResult {
     }
 }
 
-/// The result of a REQ or a COUNT.
+/// The result of a REQ, a COUNT or a NEG-OPEN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum QueryResult {
@@ -85,18 +85,24 @@ pub struct NostrStats {
     pub(crate) reqs: [Count; QueryResult::LABELS.len()],
     /// COUNTs, likewise.
     pub(crate) counts: [Count; QueryResult::LABELS.len()],
+    /// NEG-OPENs, likewise.
+    pub(crate) negs: [Count; QueryResult::LABELS.len()],
     /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
     /// Calls of the management API, by [`ManagementResult`].
     pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.
     pub(crate) writing: Count,
     /// Subscriptions.
     pub(crate) subscriptions: Count,
+    /// Sessions of synchronization.
+    pub(crate) syncs: Count,
     /// Live events that were sent to subscriptions.
     pub(crate) deliveries: Count,
     /// Rows that queries read.
@@ -120,6 +126,11 @@ impl NostrStats {
     /// Subscriptions that are open.
     pub fn open_subscriptions(&self) -> u64 {
         self.subscriptions.get()
+    }
+
+    /// Sessions of synchronization that are open.
+    pub fn open_syncs(&self) -> u64 {
+        self.syncs.get()
     }
 
     /// Subscriptions that got more live events while they caught up than could be kept.
