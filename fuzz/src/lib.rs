@@ -13,6 +13,7 @@ mod http_head;
 mod nostr_auth_header;
 mod nostr_filter;
 mod nostr_message;
+mod nostr_neg;
 mod pieces;
 mod proxy;
 pub mod readers;
@@ -44,6 +45,8 @@ pub const TARGETS: [Target; 9] = [
     // Both read their input several times, in several forms.
     Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
     Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
+    // An answer has 60,000 bytes at most, and is compared in several forms.
+    Target::new("nostr_neg", 8 * MIB, nostr_neg::nostr_neg),
     Target::new(
         "nostr_auth_header",
         8 * MIB,

@@ -21,7 +21,7 @@ pub(super) const HANDLE_EVENTS_MAX: usize = 1_024;
 
 /// Publishes events of the relay's own program, from any thread. No method but [`Adding::wait`]
 /// waits, so hooks may use it as well. It does not keep the relay alive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct NostrHandle {
     shared: Weak<Shared>,
 }

@@ -138,6 +138,11 @@ impl NostrStats {
         self.catch_up_overflows.get()
     }
 
+    /// Hooks that panicked or returned something unusable.
+    pub fn hook_failures(&self) -> u64 {
+        self.hook_failures.get()
+    }
+
     /// Events in the store, and the memory that they take, in bytes.
     pub fn store_size(&self) -> (u64, u64) {
         (self.store_events.get(), self.store_bytes.get())
