@@ -45,8 +45,8 @@ fn check_message(text: &str, message: ClientMessage<'_>) {
         ClientMessage::Req(id, _) => ("REQ", Some(id)),
         ClientMessage::Count(id, _) => ("COUNT", Some(id)),
         ClientMessage::Close(id) => ("CLOSE", Some(id)),
-        ClientMessage::NegOpen(id) => ("NEG-OPEN", Some(id)),
-        ClientMessage::NegMsg(id) => ("NEG-MSG", Some(id)),
+        ClientMessage::NegOpen(id, _) => ("NEG-OPEN", Some(id)),
+        ClientMessage::NegMsg(id, _) => ("NEG-MSG", Some(id)),
         ClientMessage::NegClose(id) => ("NEG-CLOSE", Some(id)),
     };
     // It parses the whole message, including numbers and nesting that the relay ignores.
@@ -60,6 +60,10 @@ fn check_message(text: &str, message: ClientMessage<'_>) {
     }
     match message {
         ClientMessage::Event(json) | ClientMessage::Auth(json) => check_event(json),
+        ClientMessage::NegOpen(_, given) | ClientMessage::NegMsg(_, given) => {
+            let parts = theirs.as_ref().and_then(Value::as_array);
+            assert!(parts.is_none_or(|parts| parts.len() == given.len() + 2));
+        }
         ClientMessage::Req(_, filters) | ClientMessage::Count(_, filters) => {
             let parts = theirs.as_ref().and_then(Value::as_array);
             assert!(parts.is_none_or(|parts| parts.len() == filters.len() + 2));
@@ -91,10 +95,14 @@ fn check_name(id: &SubscriptionId) {
     let json = id.json();
     for (answer, expected) in [
         (reply::closed_json(&json, ""), json!(["CLOSED", name, ""])),
-        (reply::neg_err(id, "\0"), json!(["NEG-ERR", name, "\0"])),
+        (
+            reply::neg_err(id, "\0", Some(7)),
+            json!(["NEG-ERR", name, "\0", 7]),
+        ),
+        (reply::neg_msg(id, "61"), json!(["NEG-MSG", name, "61"])),
         (reply::eose(&json, true), json!(["EOSE", name, ["more"]])),
         (
-            reply::count(&json, u64::MAX, false),
+            reply::count(&json, u64::MAX, false, None),
             json!(["COUNT", name, { "count": u64::MAX }]),
         ),
         (reply::event_head(&json) + "{}]", json!(["EVENT", name, {}])),

@@ -250,7 +250,8 @@ impl RelayReport {
         let last = self.latency.corrected.last.quantiles.count;
         self.latency.untracked = nostr::awaited(script, measure_ns).saturating_sub(last);
         let is_closed = self.config.window.is_some();
-        self.nostr = Some(NostrFigures::of(script, is_closed, outcomes));
+        let measured_ms = self.measured_ms;
+        self.nostr = Some(NostrFigures::of(script, is_closed, measured_ms, outcomes));
     }
 
     /// Errors by kind.
@@ -418,6 +419,7 @@ impl RelayConfig {
             opcode: opcode.to_owned(),
             payload: payload.to_owned(),
             deflate: plan.deflate,
+            nagle: plan.nagle,
             echo: matches!(relay.expect, Expect::All | Expect::Own),
             source_ips: plan.source_ips.iter().map(ToString::to_string).collect(),
             warmup_ms: relay.warmup.as_millis() as u64,
@@ -428,6 +430,9 @@ impl RelayConfig {
                 filters: nostr.filters.name(),
                 keys: nostr.keys,
                 authors: nostr.authors,
+                events: nostr.query.map(|_| nostr.events),
+                rows: nostr.query.map(|query| query.rows),
+                same_second: nostr.query.map(|query| query.same_second),
             }),
         }
     }

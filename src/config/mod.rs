@@ -58,7 +58,8 @@ pub use self::load::{ConfigFile, FlagValue, load};
 pub use self::model::Config;
 pub use self::nostr::{
     NostrAuthConfig, NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig, NostrKinds,
-    NostrPolicy, NostrPolicyError, NostrQueriesConfig, NostrRate, RelayUrl, RelayUrlError,
+    NostrPolicy, NostrPolicyError, NostrQueriesConfig, NostrRate, NostrSyncConfig, RelayUrl,
+    RelayUrlError,
 };
 pub use self::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, JwtOverride, KeepaliveOverride,

@@ -312,6 +312,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
             relay(c).info.payments_url = text("https://example.com/p");
         },
     ),
+    ("endpoints.nostr.nostr.admins", HEX_KEY, |c| {
+        relay(c).admins = vec![HEX_KEY.to_owned()];
+    }),
     ("endpoints.nostr.nostr.auth.challenge", "connect", |c| {
         relay(c).auth.challenge = NostrChallenge::Connect;
     }),
@@ -365,6 +368,15 @@ pub(crate) const SAMPLES: &[Sample] = &[
     }),
     ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
+    }),
+    ("endpoints.nostr.nostr.sync.events", "off", |c| {
+        relay(c).sync.events = None;
+    }),
+    ("endpoints.nostr.nostr.sync.sessions", "10", |c| {
+        relay(c).sync.sessions = 10;
+    }),
+    ("endpoints.nostr.nostr.sync.idle", "11s", |c| {
+        relay(c).sync.idle = Duration::from_secs(11);
     }),
     ("endpoints.nostr.nostr.readers", "64", |c| {
         relay(c).readers = Some(64);

@@ -3,7 +3,7 @@
 use corecast_nostr::{Draft, Event, RelayUrls};
 use serde_json::{Value, json};
 
-use crate::{Nostrich, Relay, event, id, key, now, signer, tags};
+use crate::{Nostrich, Relay, began, event, id, key, now, signer, tags};
 
 pub(crate) const URL: &str = "wss://relay.example/nostr";
 
@@ -93,7 +93,7 @@ fn expect_live(client: &mut Nostrich, writer: &mut Nostrich, secret: Option<u8>)
     let (author, recipient) = (1, 2);
     client.req(
         "live",
-        &[json!({"since": now() - 1, "kinds": [1, 4, 1059, 21059]})],
+        &[json!({"since": began(), "kinds": [1, 4, 1059, 21059]})],
     );
     client.stored("live");
     let live = [
@@ -162,7 +162,7 @@ fn private_events_are_for_whom_they_name() {
             json!(["COUNT", "c", {"count": wanted.len()}])
         );
         expect_live(&mut client, &mut writer, secret);
-        let everything = json!({"authors": [key(author)], "since": now() - 60});
+        let everything = json!({"authors": [key(author)], "since": began() - 60});
         assert!(!client.query(&[everything]).is_empty());
     }
 }

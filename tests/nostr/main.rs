@@ -8,8 +8,10 @@ mod handle;
 mod hooks;
 mod http;
 mod live;
+mod manage;
 mod policies;
 mod queries;
+mod sync;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -198,14 +200,18 @@ fn tags(tags: &[&[&str]]) -> Vec<Vec<String>> {
         .collect()
 }
 
-static BEGAN: OnceLock<u64> = OnceLock::new();
+/// The time at which the test began, which does not move while a machine is slow.
+fn began() -> u64 {
+    static BEGAN: OnceLock<u64> = OnceLock::new();
+    *BEGAN.get_or_init(now)
+}
 
 /// An event of that kind, created a number of seconds before the test began, so that events are as
 /// far apart as they say.
 fn event(secret: u8, kind: u16, ago: u64, of: &[&[&str]]) -> Event {
     let content = format!("{kind} {ago}");
     signer(secret).sign(Draft {
-        created_at: *BEGAN.get_or_init(now) - ago,
+        created_at: began() - ago,
         kind,
         tags: tags(of),
         content,

@@ -69,8 +69,23 @@ impl RelayUrls {
         self.urls.is_empty()
     }
 
+    /// The canonical one; empty if there is none.
+    pub(crate) fn canonical(&self) -> &str {
+        self.urls.first().map_or("", String::as_str)
+    }
+
+    /// Whether `url` is one of them, or the same with `https` for `wss` or `http` for `ws`.
+    pub(crate) fn contains_page(&self, url: &str) -> bool {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        match &*scheme.to_ascii_lowercase() {
+            "https" => self.contains(&format!("wss://{rest}")),
+            "http" => self.contains(&format!("ws://{rest}")),
+            _ => self.contains(url),
+        }
+    }
+
     /// Whether `url` is one of them, ignoring the default port and trailing slashes.
-    fn contains(&self, url: &str) -> bool {
+    pub(crate) fn contains(&self, url: &str) -> bool {
         self.normal.contains(&normal(url))
     }
 
@@ -97,8 +112,7 @@ impl RelayUrls {
             return Err(AuthError::Challenge);
         }
         if !event.tag("relay").is_some_and(|url| self.contains(url)) {
-            let own = self.urls.first().cloned().unwrap_or_default();
-            return Err(AuthError::Relay(own));
+            return Err(AuthError::Relay(self.canonical().to_owned()));
         }
         event.check_id()?;
         let event = event.into_unverified().verify()?;

@@ -14,7 +14,7 @@ pub use self::checks::{EventError, EventLimits};
 pub use self::signer::{Draft, Signer};
 use crate::hex::{self, Bytes32};
 use crate::json::{self, Text};
-use crate::kind::{Class, class_of};
+use crate::kind::{Class, DELETION, VANISH, class_of};
 
 /// `created_at` must be below this.
 const CREATED_AT_END: u64 = 1 << 40;
@@ -297,6 +297,12 @@ impl UnverifiedEvent {
         verified.map_err(|_| EventError::WrongSignature)?;
         Ok(self.event)
     }
+
+    /// The event without verifying it: for events that were verified when they were stored, here or
+    /// by a relay that is trusted.
+    pub fn trust(self) -> Event {
+        self.event
+    }
 }
 
 /// An event that its key has signed.
@@ -360,6 +366,12 @@ impl Event {
     /// Whether it has expired.
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it may remove stored events other than older versions of itself: a deletion (NIP-09)
+    /// or a request to vanish (NIP-62).
+    pub fn may_remove_others(&self) -> bool {
+        matches!(self.kind, DELETION | VANISH)
     }
 
     /// Tags with a single letter and a value, by which it can be queried.

@@ -1,6 +1,7 @@
-//! Lower-case hexadecimal, the only form that ids, keys and signatures have (NIP-01).
+//! Hexadecimal: lower-case in ids, keys and signatures (NIP-01), of either case in messages of a
+//! synchronization (NIP-77).
 
-use faster_hex::{CheckCase, hex_decode_with_case, hex_string};
+use faster_hex::{CheckCase, hex_decode, hex_decode_with_case, hex_string};
 
 /// An id or a public key.
 pub type Bytes32 = [u8; 32];
@@ -13,6 +14,21 @@ pub(crate) fn parse<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     hex_decode_with_case(hex.as_bytes(), &mut bytes, CheckCase::Lower).ok()?;
     Some(bytes)
+}
+
+/// The bytes of `hex`, if it is an even number of digits of either case.
+pub(crate) fn parse_any(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut bytes = vec![0; hex.len() / 2];
+    hex_decode(hex.as_bytes(), &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The bytes of 64 lower-case hexadecimal digits; `None` if `hex` is anything else.
+pub fn from_hex(hex: &str) -> Option<Bytes32> {
+    parse(hex)
 }
 
 /// Lower-case hexadecimal digits.

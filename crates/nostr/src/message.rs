@@ -1,4 +1,4 @@
-//! Messages from clients, and the answers to them (NIP-01, NIP-42, NIP-45).
+//! Messages from clients, and the answers to them (NIP-01, NIP-42, NIP-45, NIP-77).
 
 use serde_json::value::RawValue;
 
@@ -38,10 +38,10 @@ pub enum ClientMessage<'m> {
     Close(SubscriptionId),
     /// `["AUTH",{…}]`: the JSON of the event.
     Auth(&'m str),
-    /// `["NEG-OPEN",sub,…]`.
-    NegOpen(SubscriptionId),
-    /// `["NEG-MSG",sub,…]`.
-    NegMsg(SubscriptionId),
+    /// `["NEG-OPEN",sub,filter,hex]`: the JSON of what follows the name.
+    NegOpen(SubscriptionId, Vec<&'m str>),
+    /// `["NEG-MSG",sub,hex]`.
+    NegMsg(SubscriptionId, Vec<&'m str>),
     /// `["NEG-CLOSE",sub]`.
     NegClose(SubscriptionId),
 }
@@ -92,8 +92,14 @@ impl<'m> ClientMessage<'m> {
                 ClientMessage::Count(id, filters)
             }
             "CLOSE" => ClientMessage::Close(name(parts)?),
-            "NEG-OPEN" => ClientMessage::NegOpen(name(parts)?),
-            "NEG-MSG" => ClientMessage::NegMsg(name(parts)?),
+            "NEG-OPEN" => {
+                let (id, parts) = unanswered(parts)?;
+                ClientMessage::NegOpen(id, parts)
+            }
+            "NEG-MSG" => {
+                let (id, parts) = unanswered(parts)?;
+                ClientMessage::NegMsg(id, parts)
+            }
             "NEG-CLOSE" => ClientMessage::NegClose(name(parts)?),
             _ => return Err(MessageError::UnknownVerb),
         };
@@ -111,10 +117,12 @@ fn only<'m>(parts: &[&'m RawValue], told: &'static str) -> Result<&'m str, Messa
 
 /// The subscription id of a message whose refusal has no answer that carries the id.
 fn name(parts: &[&RawValue]) -> Result<SubscriptionId, MessageError> {
-    match named(parts) {
-        Ok((name, _)) => Ok(name),
-        Err(_) => Err(MessageError::SubscriptionId(None)),
-    }
+    unanswered(parts).map(|(name, _)| name)
+}
+
+/// The same, with the parts after it.
+fn unanswered<'m>(parts: &[&'m RawValue]) -> Result<(SubscriptionId, Vec<&'m str>), MessageError> {
+    named(parts).map_err(|_| MessageError::SubscriptionId(None))
 }
 
 /// The subscription id, and the parts after it.
@@ -171,9 +179,18 @@ pub mod reply {
         array("CLOSED", [subscription_json, &string(reason)])
     }
 
-    /// `["NEG-ERR",sub,reason]`.
-    pub fn neg_err(subscription: &SubscriptionId, reason: &str) -> String {
-        array("NEG-ERR", [&*subscription.json(), &string(reason)])
+    /// `["NEG-MSG",sub,hex]`.
+    pub fn neg_msg(subscription: &SubscriptionId, hex: &str) -> String {
+        format!("[\"NEG-MSG\",{},\"{hex}\"]", subscription.json())
+    }
+
+    /// `["NEG-ERR",sub,reason]`, with the bound on events if that is the reason.
+    pub fn neg_err(subscription: &SubscriptionId, reason: &str, bound: Option<usize>) -> String {
+        let (name, reason) = (subscription.json(), string(reason));
+        match bound.map(|bound| bound.to_string()) {
+            Some(bound) => array("NEG-ERR", [&*name, &reason, &bound]),
+            None => array("NEG-ERR", [&*name, &reason]),
+        }
     }
 
     /// `["AUTH",challenge]`.
@@ -191,14 +208,20 @@ pub mod reply {
         array("EOSE", [subscription_json, hint])
     }
 
-    /// `["COUNT",sub,{"count":n}]`.
-    pub fn count(subscription_json: &str, count: u64, is_approximate: bool) -> String {
+    /// `["COUNT",sub,{"count":n}]`; `hll` are hexadecimal digits (NIP-45).
+    pub fn count(
+        subscription_json: &str,
+        count: u64,
+        is_approximate: bool,
+        hll: Option<&str>,
+    ) -> String {
         let approximate = if is_approximate {
             ",\"approximate\":true"
         } else {
             ""
         };
-        let result = format!("{{\"count\":{count}{approximate}}}");
+        let hll = hll.map_or(String::new(), |hll| format!(",\"hll\":\"{hll}\""));
+        let result = format!("{{\"count\":{count}{approximate}{hll}}}");
         array("COUNT", [subscription_json, &result])
     }
 
@@ -245,11 +268,11 @@ mod tests {
         ));
         assert!(matches!(
             message(r#"["NEG-MSG","s","00"]"#),
-            ClientMessage::NegMsg(_)
+            ClientMessage::NegMsg(_, parts) if parts == ["\"00\""]
         ));
         assert!(matches!(
             message(r#"["NEG-OPEN","s",{},"00"]"#),
-            ClientMessage::NegOpen(_)
+            ClientMessage::NegOpen(_, parts) if parts == ["{}", "\"00\""]
         ));
         assert!(matches!(
             message(r#"["NEG-CLOSE","s"]"#),
@@ -286,6 +309,9 @@ mod tests {
         for text in ["[\"EVENT\"]", "[\"EVENT\",{},{}]"] {
             assert_eq!(wrong(text), MessageError::Parts("EVENT has one event"));
         }
+        for text in ["[\"NEG-OPEN\"]", "[\"NEG-MSG\",\"\"]", "[\"NEG-CLOSE\",1]"] {
+            assert_eq!(wrong(text), MessageError::SubscriptionId(None));
+        }
         let name = "x".repeat(65);
         let long = MessageError::SubscriptionId(Some(name.clone().into()));
         let text = format!("[\"REQ\",\"{name}\"]");
@@ -317,17 +343,30 @@ mod tests {
             (reply::eose("\"s\"", true), r#"["EOSE","s",["more"]]"#),
             (reply::eose("\"s\"", false), r#"["EOSE","s",["finish"]]"#),
             (
-                reply::count("\"s\"", 3, false),
+                reply::count("\"s\"", 3, false, None),
                 r#"["COUNT","s",{"count":3}]"#,
             ),
             (
-                reply::count("\"s\"", 3, true),
+                reply::count("\"s\"", 3, false, Some("0a")),
+                r#"["COUNT","s",{"count":3,"hll":"0a"}]"#,
+            ),
+            (
+                reply::count("\"s\"", 3, true, None),
                 r#"["COUNT","s",{"count":3,"approximate":true}]"#,
             ),
             (reply::event_head("\"s\""), r#"["EVENT","s","#),
         ] {
             assert_eq!(text, json);
         }
+    }
+
+    #[test]
+    fn answers_to_a_synchronization_are_json() {
+        let name = SubscriptionId("\"".into());
+        assert_eq!(reply::neg_msg(&name, "61"), r#"["NEG-MSG","\"","61"]"#);
+        let error = |bound| reply::neg_err(&name, "blocked: x", bound);
+        assert_eq!(error(None), r#"["NEG-ERR","\"","blocked: x"]"#);
+        assert_eq!(error(Some(7)), r#"["NEG-ERR","\"","blocked: x",7]"#);
     }
 
     #[test]

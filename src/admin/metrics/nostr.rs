@@ -5,7 +5,7 @@ use super::row::{Group, Row};
 use super::source::Source;
 use crate::engine::Durations;
 use crate::relay::count::Count;
-use crate::relay::nostr::{EventResult, NostrStats, QueryResult, ShardDurations};
+use crate::relay::nostr::{EventResult, ManagementResult, NostrStats, QueryResult, ShardDurations};
 
 pub(super) const NOSTR: Group = Group {
     title: "Nostr",
@@ -24,6 +24,13 @@ pub(super) const NOSTR: Group = Group {
             &[("result", &["taken", "refused"])],
             |it| it.nostr_each(|stats| &stats.auths),
         ),
+        Row::counters(
+            "corecast_nostr_management_total",
+            "Calls of the management API (NIP-86), by result; refused are those that no admin has \
+             signed.",
+            &[("result", ManagementResult::LABELS)],
+            |it| it.nostr_each(|stats| &stats.management),
+        ),
         Row::counter(
             "corecast_nostr_notices_total",
             "Malformed messages from clients, each answered with a NOTICE.",
@@ -41,12 +48,16 @@ pub(super) const NOSTR: Group = Group {
         ),
         Row::counters(
             "corecast_nostr_queries_total",
-            "REQ and COUNT messages from clients, by result.",
-            &[("op", &["req", "count"]), ("result", QueryResult::LABELS)],
+            "REQ, COUNT and NEG-OPEN messages from clients, by result.",
+            &[
+                ("op", &["req", "count", "neg"]),
+                ("result", QueryResult::LABELS),
+            ],
             |it| {
                 let reqs = it.nostr_each(|stats| &stats.reqs);
                 let counts = it.nostr_each(|stats| &stats.counts);
-                [reqs, counts].concat()
+                let negs = it.nostr_each(|stats| &stats.negs);
+                [reqs, counts, negs].concat()
             },
         ),
         Row::counter(
@@ -63,6 +74,11 @@ pub(super) const NOSTR: Group = Group {
             "corecast_nostr_subscriptions",
             "Open subscriptions.",
             |it| it.nostr_sum(|stats| &stats.subscriptions),
+        ),
+        Row::gauge(
+            "corecast_nostr_neg_sessions",
+            "Open sessions of synchronization (NIP-77).",
+            |it| it.nostr_sum(|stats| &stats.syncs),
         ),
         Row::counter(
             "corecast_nostr_deliveries_total",

@@ -20,6 +20,7 @@ pub(crate) const CHALLENGE: Word<NostrChallenge> = Word(&[
     ("connect", NostrChallenge::Connect),
 ]);
 pub(crate) const HEX_KEY: HexKey = HexKey;
+pub(crate) const ADMINS: HexKeys = HexKeys;
 pub(crate) const INFO_TEXT: Text = Text { bytes_max: 2 * KIB };
 pub(crate) const PROSE: Prose = Prose { bytes_max: 8 * KIB };
 pub(crate) const PRIVATE_KINDS: Kinds = Kinds { least: 0 };
@@ -38,6 +39,12 @@ pub(crate) const SUBSCRIPTIONS: Count = count(1, 1_000_000);
 pub(crate) const VALUES: Count = count(1, 1_000_000);
 pub(crate) const ROWS: Count = count(1, 1_000_000);
 pub(crate) const COUNTED: Count = count(1, 1_000_000_000);
+pub(crate) const SYNCED: Or<Count> = Or(&["off", "0"], count(1, 100_000_000));
+pub(crate) const SYNC_SESSIONS: Count = count(1, 1_000);
+pub(crate) const SYNC_IDLE: Span = Span {
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(24 * 3_600),
+};
 pub(crate) const READERS: Or<Count> = Or(&["auto"], count(1, 64));
 pub(crate) const BITS: Mapped<Count, u8> = Mapped {
     codec: count(0, 255),
@@ -60,6 +67,9 @@ pub(crate) const OFF_OR_AGE: Or<Span> = Or(
 
 /// A public key: 64 lower-case hexadecimal digits.
 pub(crate) struct HexKey;
+
+/// A list of public keys.
+pub(crate) struct HexKeys;
 
 /// A list of kinds of events.
 pub(crate) struct Kinds {
@@ -93,6 +103,25 @@ impl Codec for HexKey {
 
     fn show(&self, key: &String) -> Value {
         Value::from(key.as_str())
+    }
+}
+
+impl Codec for HexKeys {
+    type Target = Vec<String>;
+
+    fn read(&self, value: &Value) -> Result<Vec<String>, String> {
+        match value {
+            Value::Sequence(items) => items.iter().map(|item| HEX_KEY.read(item)).collect(),
+            Value::String(text) => {
+                let items = text.split(',').map(|item| Value::from(item.trim()));
+                items.map(|item| HEX_KEY.read(&item)).collect()
+            }
+            _ => Err(format!("{} is not a list of public keys", describe(value))),
+        }
+    }
+
+    fn show(&self, keys: &Vec<String>) -> Value {
+        Value::Sequence(keys.iter().map(String::as_str).map(Value::from).collect())
     }
 }
 
@@ -156,6 +185,14 @@ impl Formed for HexKey {
     fn form(&self) -> Form {
         let schema = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
         Form::new("64 lower-case hexadecimal digits", schema)
+    }
+}
+
+impl Formed for HexKeys {
+    fn form(&self) -> Form {
+        let key = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+        let schema = json!({"type": ["array", "string"], "items": key});
+        Form::new("list of 64 lower-case hexadecimal digits each", schema)
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use corecast_nostr::{
-    Bytes32, Class, Event, EventError, ParsedEvent, UnverifiedEvent, claimed_id, reply, to_hex,
+    Bytes32, Class, Event, EventError, Forbidden, ParsedEvent, UnverifiedEvent, claimed_id, reply,
+    to_hex,
 };
 
 use super::clock::unix_now;
@@ -35,6 +36,12 @@ enum Refused {
     /// The client must prove a key first.
     NeedsKey(&'static str),
     Known,
+}
+
+impl From<Forbidden> for Refused {
+    fn from(forbidden: Forbidden) -> Refused {
+        Refused::Reason(forbidden.to_string())
+    }
 }
 
 impl From<EventError> for Refused {
@@ -99,7 +106,11 @@ impl Inner {
             ));
         }
         event.check(&settings.events, now)?;
-        if self.ingest.knows(&event.id) {
+        event.check_vanish(&settings.urls)?;
+        // Before the known ids: an event may have been banned since.
+        self.seen.check(&event)?;
+        let removals = self.shared.common.removals();
+        if self.ingest.known.has(&event.id, removals) {
             return Err(Refused::Known);
         }
         event.check_further(&settings.events, now)?;
@@ -182,7 +193,8 @@ impl Inner {
     ) {
         if event.class() == Class::Ephemeral {
             self.shared.common.stats.count_event(EventResult::Ephemeral);
-            self.ingest.remember(&event);
+            let removals = self.shared.common.removals();
+            self.ingest.known.remember(&event, removals);
             self.tell_ephemeral(shard, from, &event);
             answer(shard, from, event.id(), true, "");
             return self.publish_ephemeral(shard, event);
@@ -210,7 +222,7 @@ impl Inner {
         }];
         let mail = Mail::batch(Batch {
             live,
-            owed: Vec::new(),
+            ..Batch::default()
         });
         for each in shards {
             shard.mail(each, Arc::clone(&mail));
@@ -218,15 +230,15 @@ impl Inner {
     }
 
     /// Answers the events of a commit that came from this shard.
-    pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, owed: &[Owed]) {
+    pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, batch: &Batch) {
         let own = shard.shard();
-        for Owed { event, from, fate } in owed.iter().filter(|owed| owed.from.shard == own) {
+        for Owed { event, from, fate } in batch.owed.iter().filter(|owed| owed.from.shard == own) {
             self.ingest.in_flight = self.ingest.in_flight.saturating_sub(1);
             self.shared.common.stats.writing.sub(1);
             let (result, is_accepted, reason) = verdict(fate);
             self.shared.common.stats.count_event(result);
             if is_accepted {
-                self.ingest.remember(event);
+                self.ingest.known.remember(event, batch.removals);
             }
             if *fate == Fate::Stored {
                 self.tell_saved(shard, *from, event);
@@ -251,7 +263,7 @@ pub(super) fn verdict(fate: &Fate) -> (EventResult, bool, &'static str) {
         Fate::Stored => (EventResult::Stored, true, ""),
         Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
         Fate::Superseded => {
-            let told = "duplicate: the relay has a newer version of this event";
+            let told = "duplicate: the relay knows a newer version of this event";
             (EventResult::Superseded, false, told)
         }
         Fate::Deleted => {

@@ -122,7 +122,7 @@ impl Inner {
         let mut found = std::mem::take(&mut self.deliveries.spare);
         found.clear();
         self.deliveries.number += 1;
-        if live.event.is_expired(unix_now()) {
+        if live.event.is_expired(unix_now()) || self.seen.hides(&live.event) {
             return found;
         }
         let compared = self.subscriptions.find(&live.event, &mut found);

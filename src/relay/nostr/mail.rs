@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
 use crossbeam_channel::Sender;
 
+use super::count::{Counted, Counting};
+use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -55,6 +57,8 @@ pub(super) struct Owed {
 pub(super) struct Batch {
     pub(super) live: Vec<Live>,
     pub(super) owed: Vec<Owed>,
+    /// The number of removals before this commit.
+    pub(super) removals: u64,
 }
 
 /// A subscription of a shard: its slot, and the generation of its REQ, since a later REQ may reuse
@@ -82,11 +86,15 @@ pub(super) enum Task {
         after: Seq,
         request: Box<Request>,
     },
-    /// Counts. The answer contains the name of the subscription, as JSON.
+    /// Begins to count. The answer contains the name of the subscription, as JSON.
     Count {
         subscription: Box<str>,
         request: Box<Request>,
     },
+    /// Counts another part.
+    CountOn(Box<Counting>),
+    /// A step of a synchronization.
+    Sync(SyncTask),
 }
 
 /// The filters of a query, and the viewer who sent it.
@@ -117,12 +125,15 @@ pub(super) enum Told {
         end: Seq,
         is_level: bool,
     },
+    /// A count that is not over.
+    Counting(Box<Counting>),
     /// The number of matching events.
-    Count {
+    Counted {
         subscription: Box<str>,
-        count: u64,
-        is_approximate: bool,
+        counted: Counted,
     },
+    /// The result of a step of a synchronization.
+    Sync(SyncTold),
     /// The store failed.
     Failed {
         place: Option<Place>,
@@ -136,6 +147,8 @@ pub struct Mail(pub(super) Letter);
 
 pub(super) enum Letter {
     Batch(Batch),
+    /// An address was blocked: clients with it are to be closed.
+    AddressBlocked,
     /// The recipient takes it out: mail is shared, but an answer has only one recipient.
     Answer(Mutex<Option<Answer>>),
 }
@@ -149,11 +162,15 @@ impl Mail {
         Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
     }
 
+    pub(super) fn address_blocked() -> Arc<Mail> {
+        Arc::new(Mail(Letter::AddressBlocked))
+    }
+
     /// The events of a batch.
     pub(super) fn live(&self) -> &[Live] {
         match &self.0 {
             Letter::Batch(batch) => &batch.live,
-            Letter::Answer(_) => &[],
+            Letter::Answer(_) | Letter::AddressBlocked => &[],
         }
     }
 }

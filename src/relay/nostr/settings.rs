@@ -1,8 +1,9 @@
 //! Settings of a [`Nostr`](super::Nostr).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
+use corecast_nostr::{Bytes32, EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
 use super::hooks::HookList;
 use crate::config::NostrInfoConfig;
@@ -13,6 +14,8 @@ use crate::engine::Deflate;
 pub struct NostrSettings {
     /// Its own URLs; without any, clients cannot prove keys (NIP-42).
     pub urls: RelayUrls,
+    /// The keys that may manage the relay (NIP-86); this needs a URL, too.
+    pub admins: Vec<Bytes32>,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// Its description of itself (NIP-11).
@@ -39,6 +42,10 @@ pub struct NostrSettings {
     pub queries: QueryLimits,
     /// Most rows that a COUNT reads.
     pub count_max: u64,
+    /// Optional parts of the syntax of filters.
+    pub filter_syntax: FilterSyntax,
+    /// Bounds on synchronization.
+    pub sync: SyncSettings,
     /// Threads that answer queries.
     pub readers: usize,
     /// Compression of messages to several clients.
@@ -49,10 +56,37 @@ pub struct NostrSettings {
     pub hooks: HookList,
 }
 
+/// Bounds on synchronization (NIP-77).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncSettings {
+    /// Most events of one session; `None` means that clients cannot synchronize.
+    pub events_max: Option<usize>,
+    /// Most sessions of a connection.
+    pub sessions_max: usize,
+    /// A session ends after this time without a message.
+    pub idle: Duration,
+}
+
+impl Default for SyncSettings {
+    /// The documented defaults.
+    fn default() -> SyncSettings {
+        SyncSettings {
+            events_max: Some(1_000_000),
+            sessions_max: 8,
+            idle: Duration::from_secs(2 * 60),
+        }
+    }
+}
+
 impl NostrSettings {
     /// Whether clients can prove keys at all.
     pub(super) fn has_auth(&self) -> bool {
         !self.urls.is_empty()
+    }
+
+    /// Whether the relay can be managed over HTTP.
+    pub(super) fn has_management(&self) -> bool {
+        self.has_auth() && !self.admins.is_empty()
     }
 }
 
@@ -61,6 +95,7 @@ impl Default for NostrSettings {
     fn default() -> NostrSettings {
         NostrSettings {
             urls: RelayUrls::default(),
+            admins: Vec::new(),
             memory_events: 100_000,
             info: NostrInfoConfig::default(),
             challenges_all: false,
@@ -86,6 +121,8 @@ impl Default for NostrSettings {
                 second_max: 500,
             },
             count_max: 1_000_000,
+            filter_syntax: FilterSyntax::default(),
+            sync: SyncSettings::default(),
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,

@@ -10,8 +10,10 @@ use crossbeam_channel::Sender;
 
 use super::deliveries::Deliveries;
 use super::mail::{Job, Letter, Mail, Submission};
+use super::manage::{Seen, Write};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
+use super::sync::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;
@@ -28,6 +30,7 @@ pub(super) struct Shared {
     pub(super) common: Arc<Common>,
     pub(super) jobs: Sender<Job>,
     pub(super) submissions: Sender<Submission>,
+    pub(super) writes: Sender<Write>,
     /// The engine, once it has started.
     pub(super) engine: OnceLock<Handle>,
 }
@@ -99,17 +102,24 @@ pub(super) struct Inner {
     pub(super) durations: Arc<ShardDurations>,
     pub(super) clients: HashMap<ConnectionId, ClientState>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) syncs: Syncs,
     pub(super) ingest: Ingest,
     pub(super) deliveries: Deliveries,
+    pub(super) seen: Seen,
+    /// Where the search for clients with a blocked address continues.
+    pub(super) looks_at: Option<usize>,
 }
 
 impl Inner {
     pub(super) fn new(shared: Arc<Shared>) -> Inner {
         Inner {
             durations: shared.common.stats.add_shard(),
+            seen: Seen::new(&shared.common.desk),
+            looks_at: None,
             shared,
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
+            syncs: Syncs::default(),
             ingest: Ingest::default(),
             deliveries: Deliveries::default(),
         }
@@ -135,6 +145,7 @@ impl Inner {
         for slot in client.subscriptions.into_values() {
             self.end_subscription(slot);
         }
+        self.end_syncs(id);
     }
 
     /// Starts the postponed jobs of a client whose outbox is nearly empty.
@@ -192,10 +203,11 @@ impl Local for NostrShard {
         };
         match &mail.0 {
             Letter::Batch(batch) => {
-                inner.settle(shard, &batch.owed);
+                inner.settle(shard, batch);
                 inner.deliver_later(shard, mail);
                 shard.ask_for_turn();
             }
+            Letter::AddressBlocked => inner.look_for_blocked(shard),
             Letter::Answer(answer) => {
                 let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(answer) = answer.take() {
@@ -212,7 +224,14 @@ impl Local for NostrShard {
         };
         let has_unverified = inner.verify(shard);
         let has_undelivered = inner.deliver(shard);
-        has_unverified || has_undelivered
+        let has_unseen = inner.close_blocked(shard);
+        has_unverified || has_undelivered || has_unseen
+    }
+
+    fn tick(&mut self, shard: &mut OnShard<'_, Self>) {
+        if let Some(inner) = &mut self.0 {
+            inner.end_idle_syncs(shard);
+        }
     }
 }
 

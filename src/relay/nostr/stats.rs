@@ -35,7 +35,7 @@ impl EventResult {
     }
 }
 
-/// The result of a REQ or a COUNT.
+/// The result of a REQ, a COUNT or a NEG-OPEN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum QueryResult {
@@ -44,6 +44,19 @@ pub(crate) enum QueryResult {
 }
 
 impl QueryResult {
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
+}
+
+/// The result of a call of the management API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum ManagementResult {
+    Done,
+    Failed,
+    Refused,
+}
+
+impl ManagementResult {
     pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
@@ -72,8 +85,12 @@ pub struct NostrStats {
     pub(crate) reqs: [Count; QueryResult::LABELS.len()],
     /// COUNTs, likewise.
     pub(crate) counts: [Count; QueryResult::LABELS.len()],
+    /// NEG-OPENs, likewise.
+    pub(crate) negs: [Count; QueryResult::LABELS.len()],
     /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
+    /// Calls of the management API, by [`ManagementResult`].
+    pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
     /// Hooks that panicked or returned something unusable.
@@ -84,6 +101,8 @@ pub struct NostrStats {
     pub(crate) writing: Count,
     /// Subscriptions.
     pub(crate) subscriptions: Count,
+    /// Sessions of synchronization.
+    pub(crate) syncs: Count,
     /// Live events that were sent to subscriptions.
     pub(crate) deliveries: Count,
     /// Rows that queries read.
@@ -107,6 +126,11 @@ impl NostrStats {
     /// Subscriptions that are open.
     pub fn open_subscriptions(&self) -> u64 {
         self.subscriptions.get()
+    }
+
+    /// Sessions of synchronization that are open.
+    pub fn open_syncs(&self) -> u64 {
+        self.syncs.get()
     }
 
     /// Subscriptions that got more live events while they caught up than could be kept.
@@ -157,6 +181,10 @@ impl NostrStats {
     pub(super) fn set_store_size(&self, (events, bytes): (usize, usize)) {
         self.store_events.set(events as u64);
         self.store_bytes.set(bytes as u64);
+    }
+
+    pub(super) fn count_management(&self, result: ManagementResult) {
+        self.management[result as usize].add(1);
     }
 
     pub(super) fn count_auth(&self, is_taken: bool) {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use corecast_nostr::{Event, Filter, FilterError, Query, Seq, SubscriptionId, reply};
 
 use super::catch_up::CatchUp;
+use super::count::Counted;
 use super::hooks::Operation;
 use super::mail::{Answer, Job, Place, Request, Task, Told};
 use super::shard::{Effects, Inner, NostrShard, next_generation};
@@ -29,7 +30,7 @@ const LOW_WATER_BYTES: usize = 64 << 10;
 const ROW_NS: u64 = 1_000;
 
 /// The reason why a query is refused.
-enum Refused {
+pub(super) enum Refused {
     Reason(String),
     NeedsKey(&'static str),
 }
@@ -133,7 +134,18 @@ impl Inner {
         refused: Refused,
         effects: &mut Effects,
     ) {
-        let reason = match refused {
+        let reason = self.reason(client, refused, effects);
+        effects.reply(reply::closed(id.as_str(), &reason));
+    }
+
+    /// The reason for the client. The challenge precedes it if a key is needed.
+    pub(super) fn reason(
+        &mut self,
+        client: ConnectionId,
+        refused: Refused,
+        effects: &mut Effects,
+    ) -> String {
+        match refused {
             Refused::Reason(reason) => reason,
             Refused::NeedsKey(reason) => {
                 if let Some(challenge) = self.challenge(client) {
@@ -141,12 +153,15 @@ impl Inner {
                 }
                 reason.to_owned()
             }
-        };
-        effects.reply(reply::closed(id.as_str(), &reason));
+        }
     }
 
-    /// The query of a REQ or COUNT, if the client may send it.
-    fn requested(&self, client: ConnectionId, filters: &[&str]) -> Result<Request, Refused> {
+    /// The query of a REQ, COUNT or NEG-OPEN, if the client may send it.
+    pub(super) fn requested(
+        &self,
+        client: ConnectionId,
+        filters: &[&str],
+    ) -> Result<Request, Refused> {
         let settings = &self.shared.settings;
         let viewer = self
             .clients
@@ -170,7 +185,7 @@ impl Inner {
         }
         let filters: Vec<Arc<Filter>> = filters
             .iter()
-            .map(|json| Filter::parse(json).map(Arc::new))
+            .map(|json| Filter::parse_with(json, settings.filter_syntax).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let values: usize = filters.iter().map(|filter| filter.values()).sum();
         if values > settings.values_max {
@@ -278,16 +293,25 @@ impl Inner {
             } => {
                 self.take_later(shard, place, &rows, (end, is_level));
             }
-            Told::Count {
+            Told::Counting(counting) => {
+                let task = Task::CountOn(counting);
+                self.start(Job { client, task });
+            }
+            Told::Counted {
                 subscription,
-                count,
-                is_approximate,
+                counted,
             } => {
                 if let Some(mut client) = shard.client(client) {
-                    let text = reply::count(&subscription, count, is_approximate);
+                    let Counted {
+                        count,
+                        is_approximate,
+                        hll,
+                    } = counted;
+                    let text = reply::count(&subscription, count, is_approximate, hll.as_deref());
                     client.send(MessageKind::Text, text.as_bytes());
                 }
             }
+            Told::Sync(told) => self.take_sync(shard, client, told),
             Told::Failed {
                 place,
                 subscription,
@@ -434,7 +458,7 @@ impl Inner {
     }
 
     /// Starts a job for a client, or postpones it until the client's outbox is nearly empty.
-    fn go_on(&mut self, mut client: Client<'_>, job: Job) {
+    pub(super) fn go_on(&mut self, mut client: Client<'_>, job: Job) {
         if client.outbox_bytes() <= LOW_WATER_BYTES {
             return self.start(job);
         }

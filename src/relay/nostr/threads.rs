@@ -2,22 +2,25 @@
 //! shard, so all of it may block.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError,
+    Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError, SyncMemory,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 
 use super::clock::unix_now;
+use super::count;
 use super::handle;
 use super::hooks::Hooked;
 use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
 };
+use super::manage::{Desk, Write};
 use super::stats::NostrStats;
+use super::sync;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 
@@ -32,22 +35,26 @@ const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 const PAGE_ROWS: usize = 64;
 const PAGE_BYTES: usize = 64 << 10;
 
-/// Rows that a COUNT reads at a time.
-const COUNT_ROWS: usize = 4_096;
-
 /// State that the threads share with the endpoint.
 pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,
     pub(super) hooks: Hooked,
     pub(super) private: Arc<PrivateKinds>,
+    pub(super) desk: Arc<Desk>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
+    /// Most events of a session of synchronization.
+    pub(super) sync_events_max: usize,
+    /// The memory of all these sessions.
+    pub(super) sync_memory: SyncMemory,
     pub(super) deflate: Deflate,
     /// The number of subscriptions of each shard. A shard without any gets no events.
     pub(super) subscriptions: Box<[AtomicUsize]>,
     /// Connections that have agreed to compression.
     pub(super) inflating: AtomicUsize,
+    /// Commits so far that may have removed stored events, other than older versions.
+    pub(super) removals: AtomicU64,
     /// Events of handles that are on their way to the writing thread.
     pub(super) by_handles: AtomicUsize,
 }
@@ -57,6 +64,11 @@ impl Common {
     pub(super) fn is_subscribed(&self, shard: u16) -> bool {
         let count = self.subscriptions.get(usize::from(shard));
         count.is_some_and(|count| count.load(Ordering::SeqCst) > 0)
+    }
+
+    /// The number of commits so far that may have removed stored events.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::SeqCst)
     }
 
     /// Whether any client would get the compressed form of a body.
@@ -85,15 +97,22 @@ pub(super) fn start(
 pub(super) fn write(
     common: &Common,
     submissions: &Receiver<Submission>,
+    writes: &Receiver<Write>,
     mailer: &Mailer<Mail>,
 ) -> Result<(), Ended> {
     let mut looked_at = Instant::now();
     let mut deflater = Deflater::default();
     loop {
-        let first = match submissions.recv_timeout(EXPIRY_LOOK) {
-            Ok(first) => Some(first),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        let first = select! {
+            recv(submissions) -> first => match first {
+                Ok(first) => Some(first),
+                Err(_) => return Ok(()),
+            },
+            recv(writes) -> write => {
+                write.map_err(|_| Ended)?.carry_out(&*common.store);
+                None
+            }
+            default(EXPIRY_LOOK) => None,
         };
         if let Some(first) = first {
             let (stored, others) = handle::split(common, gather(first, submissions));
@@ -147,7 +166,15 @@ fn commit(
         .map(|each| Arc::clone(&each.event))
         .collect();
     let begin = Instant::now();
+    let removals = common.removals();
     let outcomes = common.store.commit(&events, &common.hooks);
+    let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
+        event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
+    };
+    if events.iter().zip(outcomes.iter().flatten()).any(removes) {
+        // Before any answer: a client that knows of the deletion gets no stale answer.
+        common.removals.fetch_add(1, Ordering::SeqCst);
+    }
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -165,7 +192,10 @@ fn commit(
         },
         Err(error) => Fate::Failed(error.clone()),
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch {
+        removals,
+        ..Batch::default()
+    };
     for (index, outcome) in outcomes.iter().flatten().enumerate() {
         if let Outcome::Stored(seq) = outcome
             && !subscribed.is_empty()
@@ -223,7 +253,7 @@ fn broadcast(
         .map(|event| live(common, event, None, deflater, mailer));
     let mail = Mail::batch(Batch {
         live: live.collect(),
-        owed: Vec::new(),
+        ..Batch::default()
     });
     (0..mailer.shards())
         .filter(|shard| common.is_subscribed(*shard))
@@ -259,18 +289,9 @@ fn work(common: &Common, task: Task) -> Told {
         Task::Count {
             subscription,
             request,
-        } => match count(common, &request) {
-            Ok((count, is_approximate)) => Told::Count {
-                subscription,
-                count,
-                is_approximate,
-            },
-            Err(error) => Told::Failed {
-                place: None,
-                subscription,
-                error,
-            },
-        },
+        } => count::begin(common, subscription, &request),
+        Task::CountOn(counting) => count::go_on(common, counting),
+        Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
 
@@ -284,17 +305,20 @@ fn failed(place: Place, error: StoreError) -> Told {
 
 /// A query of the events stored by now. The subscription is in the index of its shard already, so
 /// it gets every later event there.
-fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
-    Query::new(
+pub(super) fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
+    let mut query = Query::new(
         request.filters.iter().map(Arc::clone),
         limits,
         common.store.last_seq(),
         request.viewer.clone(),
         Arc::clone(&common.private),
-    )
+    );
+    query.hide(common.desk.hidden());
+    query
 }
 
 fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
+    query.hide(common.desk.hidden());
     match common
         .store
         .page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now())
@@ -319,9 +343,10 @@ fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
 fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result<Told, StoreError> {
     let (found, end) = common.store.since(after, PAGE_ROWS)?;
     common.stats.rows_read.add(found.len() as u64);
-    let now = unix_now();
+    let (now, hidden) = (unix_now(), common.desk.hidden());
     let is_wanted = |event: &Event| {
         !event.is_expired(now)
+            && !hidden.hides(event)
             && request.viewer.may_see(event, &common.private)
             && request.filters.iter().any(|filter| filter.matches(event))
     };
@@ -334,27 +359,4 @@ fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result
         end,
         is_level,
     })
-}
-
-/// Counts the events that match the filters, each once. If the bound on rows is reached, the count
-/// covers the rows read until then.
-fn count(common: &Common, request: &Request) -> Result<(u64, bool), StoreError> {
-    let all = QueryLimits {
-        limit_max: u64::MAX,
-        limit_default: u64::MAX,
-        second_max: 0,
-    };
-    let mut query = query(common, request, &all);
-    let (mut count, mut looked_at) = (0, 0);
-    loop {
-        let page = common
-            .store
-            .page(&mut query, COUNT_ROWS, usize::MAX, unix_now())?;
-        count += page.rows.len() as u64;
-        looked_at += page.looked_at as u64;
-        common.stats.rows_read.add(page.looked_at as u64);
-        if page.is_last || looked_at >= common.count_max {
-            return Ok((count, !page.is_last));
-        }
-    }
 }

@@ -5,9 +5,13 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::{Content, ParsedEvent};
+use crate::auth::RelayUrls;
 use crate::hex::Bytes32;
 use crate::json::Text;
-use crate::kind::{CLIENT_AUTH, HTTP_AUTH, REPOSTS};
+use crate::kind::{CLIENT_AUTH, HTTP_AUTH, REPOSTS, VANISH};
+
+/// A request to vanish with this tag is for every relay.
+const ALL_RELAYS: &str = "ALL_RELAYS";
 
 /// Why an event is not accepted. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,6 +54,9 @@ pub enum EventError {
         /// Bits of the id, or the target of its `nonce` tag if that is lower.
         found: u32,
     },
+    /// It asks another relay to forget its author (NIP-62).
+    #[error("invalid: this request to vanish names neither this relay nor ALL_RELAYS")]
+    VanishElsewhere,
     /// It has expired (NIP-40).
     #[error("invalid: the event has expired")]
     Expired,
@@ -125,6 +132,22 @@ impl ParsedEvent<'_> {
             return Err(EventError::KindNotTaken(self.kind));
         }
         Ok(())
+    }
+
+    /// Whether the event, if it is a request to vanish, is for the relay with these URLs (NIP-62). A
+    /// request for all relays is for any.
+    ///
+    /// # Errors
+    ///
+    /// It is for other relays, or for none.
+    pub fn check_vanish(&self, urls: &RelayUrls) -> Result<(), EventError> {
+        let relays = self.tags.iter().filter(|tag| super::is_named(tag, "relay"));
+        let mut relays = relays.filter_map(|tag| tag.get(1));
+        let mut is_ours = || relays.any(|relay| relay.0 == ALL_RELAYS || urls.contains(&relay.0));
+        match self.kind != VANISH || is_ours() {
+            true => Ok(()),
+            false => Err(EventError::VanishElsewhere),
+        }
     }
 
     /// The checks after those of [`ParsedEvent::check`] and after the lookup of known ids: work,
