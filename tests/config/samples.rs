@@ -366,6 +366,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.queries.limit_default", "8", |c| {
         relay(c).queries.limit_default = 8;
     }),
+    ("endpoints.nostr.nostr.queries.and_tags", "true", |c| {
+        relay(c).queries.and_tags = true;
+    }),
     ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
     }),

@@ -157,10 +157,7 @@ fn private_events_are_for_whom_they_name() {
         let mut client = open(secret);
         assert_eq!(client.query(std::slice::from_ref(&kinds)), wanted);
         client.say(&json!(["COUNT", "c", kinds]));
-        assert_eq!(
-            client.hear(),
-            json!(["COUNT", "c", {"count": wanted.len()}])
-        );
+        assert_eq!(client.hear()[2]["count"], wanted.len());
         expect_live(&mut client, &mut writer, secret);
         let everything = json!({"authors": [key(author)], "since": began() - 60});
         assert!(!client.query(&[everything]).is_empty());

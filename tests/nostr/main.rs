@@ -1,6 +1,8 @@
 //! A Nostr relay, from outside: real sockets, events that are really signed.
 
 mod auth;
+mod counts;
+mod deletions;
 mod events;
 mod examples;
 mod hand_over;

@@ -1,18 +1,22 @@
 //! Management over HTTP (NIP-86).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use corecast::engine::EndpointSettings;
-use corecast::relay::nostr::{Management, Nostr, NostrSettings};
+use corecast::relay::nostr::{Caller, Management, Nostr, NostrSettings};
 use corecast_nostr::{
-    Bytes32, Call, Draft, Event, MemoryStore, RelayUrls, Signer, Store as _, to_hex,
+    DeletionRule, Draft, Event, MemoryStore, Numbered, Outcome, Page, Query, RelayUrls, Seq,
+    Signer, Store, StoreError, to_hex,
 };
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::{DEADLINE, eventually};
 use crate::{Relay, event, id, key, now, signer, tags};
 
 /// The configured admin, another key that gets rights, and authors.
@@ -46,8 +50,7 @@ fn draft(body: &str) -> Draft {
 }
 
 fn random() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
@@ -545,10 +548,15 @@ impl Management for Roles {
         vec!["createrole".to_owned()]
     }
 
-    fn manage(&self, admin: &Bytes32, call: &Call) -> Option<Result<Value, String>> {
-        match &*call.method {
-            "createrole" if call.params.is_empty() => Some(Err("no name".to_owned())),
-            "createrole" => Some(Ok(json!([to_hex(admin), call.params[0]]))),
+    fn manage(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: &[Value],
+    ) -> Option<Result<Value, String>> {
+        match method {
+            "createrole" if params.is_empty() => Some(Err("no name".to_owned())),
+            "createrole" => Some(Ok(json!([to_hex(&caller.key), params[0]]))),
             "deleterole" => panic!("not written yet"),
             _ => None,
         }
@@ -575,4 +583,129 @@ fn an_embedder_adds_methods_of_its_own() {
             .expect("a list")
             .contains(&json!("createrole"))
     );
+}
+
+/// A store that can be full, and whose pages can have one row and wait.
+struct Stubborn {
+    store: MemoryStore,
+    is_full: AtomicBool,
+    /// A message for each page; `None`: no page waits.
+    gate: Option<Receiver<()>>,
+    begun: AtomicUsize,
+}
+
+impl Stubborn {
+    fn new(gate: Option<Receiver<()>>) -> Arc<Stubborn> {
+        Arc::new(Stubborn {
+            store: MemoryStore::new(100),
+            is_full: AtomicBool::new(false),
+            gate,
+            begun: AtomicUsize::new(0),
+        })
+    }
+
+    fn relay(self: &Arc<Stubborn>) -> Relay {
+        let mut settings = NostrSettings::default();
+        managed(&mut settings);
+        let nostr = Nostr::with_store(settings, Arc::clone(self) as Arc<_>);
+        Relay::of(1, EndpointSettings::default(), nostr)
+    }
+}
+
+impl Store for Stubborn {
+    fn commit(
+        &self,
+        events: &[Arc<Event>],
+        rule: &dyn DeletionRule,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.store.commit(events, rule)
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.store.last_seq()
+    }
+
+    fn page(
+        &self,
+        query: &mut Query,
+        rows: usize,
+        bytes: usize,
+        now: u64,
+    ) -> Result<Page, StoreError> {
+        let Some(gate) = &self.gate else {
+            return self.store.page(query, rows, bytes, now);
+        };
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        // A finished test releases all reads.
+        let _ = gate.recv_timeout(DEADLINE);
+        self.store.page(query, 1, bytes, now)
+    }
+
+    fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError> {
+        self.store.since(after, rows)
+    }
+
+    fn tidy(&self, now: u64) -> Result<usize, StoreError> {
+        self.store.tidy(now)
+    }
+
+    fn size(&self) -> (usize, usize) {
+        self.store.size()
+    }
+
+    fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.notes()
+    }
+
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(StoreError("no space".to_owned())),
+            false => self.store.set_note(name, value),
+        }
+    }
+}
+
+#[test]
+fn a_change_that_cannot_be_stored_has_no_effect() {
+    let store = Stubborn::new(None);
+    let relay = store.relay();
+    store.is_full.store(true, Ordering::SeqCst);
+    let told = error(&relay, "banpubkey", &json!([key(AUTHOR)]));
+    assert!(
+        told.starts_with("error: the store is unavailable"),
+        "{told}"
+    );
+    assert_eq!(result(&relay, "listbannedpubkeys", &json!([])), json!([]));
+    relay.open().expect_taken(&event(AUTHOR, 1, 10, &[]));
+    store.is_full.store(false, Ordering::SeqCst);
+    done(&relay, "banpubkey", &json!([key(AUTHOR)]));
+}
+
+#[test]
+fn a_ban_holds_for_the_next_page_of_a_query() {
+    let (lets, gate): (Sender<()>, _) = unbounded();
+    let store = Stubborn::new(Some(gate));
+    let relay = store.relay();
+    let made = [(OTHER, 1), (OTHER, 2), (AUTHOR, 3), (OTHER, 4)];
+    let made = made.map(|(author, ago)| event(author, 1, ago, &[]));
+    let mut client = relay.open();
+    made.iter().for_each(|event| client.expect_taken(event));
+    client.req("s", &[json!({"kinds": [1]})]);
+    lets.send(()).expect("a gate");
+    assert_eq!(client.live("s"), id(&made[0]));
+    let second = || store.begun.load(Ordering::SeqCst) >= 2;
+    eventually("the next page is read", second);
+    done(&relay, "banpubkey", &json!([key(AUTHOR)]));
+    (0..9).for_each(|_| lets.send(()).expect("a gate"));
+    // One page had begun before the ban; the one that would have the event had not.
+    assert_eq!(client.stored("s").0, [id(&made[1]), id(&made[3])]);
+}
+
+#[test]
+fn a_relay_with_unreadable_bans_does_not_start() {
+    let store = Stubborn::new(None);
+    let note = store.set_note("manage/banned-key/x", Some(b""));
+    assert_eq!(note, Ok(()));
+    let start = std::panic::AssertUnwindSafe(|| drop(store.relay()));
+    assert!(std::panic::catch_unwind(start).is_err());
 }

@@ -192,7 +192,10 @@ impl Formed for HexKeys {
     fn form(&self) -> Form {
         let key = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
         let schema = json!({"type": ["array", "string"], "items": key});
-        Form::new("list of 64 lower-case hexadecimal digits each", schema)
+        Form::new(
+            "list of public keys, 64 lower-case hexadecimal digits each",
+            schema,
+        )
     }
 }
 

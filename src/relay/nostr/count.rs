@@ -80,11 +80,7 @@ impl Counting {
         Ok(is_over.then(|| Counted {
             count: self.count,
             is_approximate: !is_last,
-            hll: self
-                .hll
-                .as_ref()
-                .filter(|_| is_last)
-                .map(|hll| hll.to_hex()),
+            hll: self.hll.as_ref().filter(|_| is_last).map(Hll::to_hex),
         }))
     }
 }

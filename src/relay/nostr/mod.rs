@@ -42,7 +42,7 @@ use self::hooks::Hooked;
 pub use self::hooks::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Subscriber};
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
-pub use self::manage::Management;
+pub use self::manage::{Caller, Management};
 use self::manage::{Desk, Worker, Write};
 pub use self::settings::{NostrSettings, SyncSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};

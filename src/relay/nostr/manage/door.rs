@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use corecast_nostr::{Call, RequestProof};
+use corecast_nostr::{Bytes32, Call};
 use crossbeam_channel::TrySendError;
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::super::Nostr;
 use super::super::clock::unix_now;
 use super::super::http::{has_type, with_cors};
 use super::super::stats::ManagementResult;
+use super::Caller;
 use super::used::Unusable;
 use super::work::Job;
 use crate::engine::{Answer, Request, Responder};
@@ -70,7 +71,14 @@ impl Nostr {
         let admitted = self.admit_call(request.head, request.body);
         responder.spent(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
         match admitted {
-            Ok((proof, call)) => self.pass_on(&proof, call, responder),
+            Ok((key, call)) => {
+                let caller = Caller {
+                    key,
+                    connection: request.connection,
+                    ip: request.peer.ip(),
+                };
+                self.pass_on(caller, call, responder)
+            }
             Err(refusal) => {
                 if matches!(refusal.status, 401 | 403) {
                     // The client gets this answer in any case, and 429 to its next request.
@@ -82,7 +90,7 @@ impl Nostr {
     }
 
     /// The call, and the admin who has signed it.
-    fn admit_call(&self, head: &Head<'_>, body: &[u8]) -> Result<(RequestProof, Call), Response> {
+    fn admit_call(&self, head: &Head<'_>, body: &[u8]) -> Result<(Bytes32, Call), Response> {
         let desk = &self.shared.common.desk;
         let now = unix_now();
         let header = head.header("authorization").unwrap_or_default();
@@ -104,13 +112,16 @@ impl Nostr {
             let told = format!("restricted: this admin may not use {}", call.method);
             return Err(failed(403, &told));
         }
-        Ok((proof, call))
+        Ok((proof.key, call))
     }
 
-    fn pass_on(&self, proof: &RequestProof, call: Call, responder: &mut Responder<'_>) -> Answer {
+    fn pass_on(&self, caller: Caller, call: Call, responder: &mut Responder<'_>) -> Answer {
         let (answer, token) = responder.response(CALL_TIME_MAX);
-        let admin = proof.key;
-        match self.calls.try_send(Job { admin, call, token }) {
+        match self.calls.try_send(Job {
+            caller,
+            call,
+            token,
+        }) {
             Ok(()) => answer,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 Answer::Now(self.refuse(failed(503, "error: the relay is busy with other calls")))

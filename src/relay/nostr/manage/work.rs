@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::mail::Mail;
 use super::super::shard::Shared;
 use super::super::stats::ManagementResult;
-use super::Management;
+use super::{Caller, Management};
 use super::{door, reports};
 use crate::engine::{DeferredResponse, Ended, Mailer};
 
@@ -20,7 +20,7 @@ const STORE_FAILED: &str = "error: the store is unavailable at the moment";
 
 /// A call to carry out.
 pub(in super::super) struct Job {
-    pub(super) admin: Bytes32,
+    pub(super) caller: Caller,
     pub(super) call: Call,
     pub(super) token: DeferredResponse,
 }
@@ -53,9 +53,14 @@ impl Worker {
         jobs: &Receiver<Job>,
         mailer: &Mailer<Mail>,
     ) -> Result<(), Ended> {
-        while let Ok(Job { admin, call, token }) = jobs.recv() {
-            let outcome = self.carry_out(&admin, &call, mailer)?;
-            let (admin, method) = (to_hex(&admin), &call.method);
+        while let Ok(Job {
+            caller,
+            call,
+            token,
+        }) = jobs.recv()
+        {
+            let outcome = self.carry_out(&caller, &call, mailer)?;
+            let (admin, method) = (to_hex(&caller.key), &call.method);
             let result = match &outcome {
                 Ok(_) => ManagementResult::Done,
                 Err(_) => ManagementResult::Failed,
@@ -77,14 +82,14 @@ impl Worker {
 
     fn carry_out(
         &self,
-        admin: &Bytes32,
+        caller: &Caller,
         call: &Call,
         mailer: &Mailer<Mail>,
     ) -> Result<Result<Value, String>, Ended> {
-        let common = &self.shared.common;
+        let (common, admin) = (&self.shared.common, &caller.key);
         let request = match Request::of(call) {
             Ok(Some(request)) => request,
-            Ok(None) => return Ok(self.carry_out_other(admin, call)),
+            Ok(None) => return Ok(self.carry_out_other(caller, call)),
             Err(told) => return Ok(Err(format!("invalid: {told}"))),
         };
         Ok(match request {
@@ -148,7 +153,7 @@ impl Worker {
         }
     }
 
-    fn carry_out_other(&self, admin: &Bytes32, call: &Call) -> Result<Value, String> {
+    fn carry_out_other(&self, caller: &Caller, call: &Call) -> Result<Value, String> {
         let unknown = || {
             Err(format!(
                 "unsupported: the method {} is unknown; supportedmethods lists those that work",
@@ -158,7 +163,9 @@ impl Worker {
         let Some(more) = &self.more else {
             return unknown();
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| more.manage(admin, call)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            more.manage(caller, &call.method, &call.params)
+        }));
         match outcome {
             Ok(outcome) => outcome.unwrap_or_else(unknown),
             Err(_) => Err("error: the method failed".to_owned()),

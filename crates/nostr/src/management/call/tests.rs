@@ -145,7 +145,8 @@ fn every_listed_method_is_known() {
 #[test]
 fn a_wrong_parameter_is_named_and_not_repeated() {
     let hex = "0a".repeat(32);
-    let long = "x".repeat(TEXT_BYTES_MAX + 1);
+    let long = "x".repeat(REASON_BYTES_MAX + 1);
+    let name = "x".repeat(TEXT_BYTES_MAX + 1);
     let methods = vec!["a"; METHODS_MAX + 1];
     let nsec = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5";
     for (method, params) in [
@@ -163,6 +164,7 @@ fn a_wrong_parameter_is_named_and_not_repeated() {
         ("blockip", json!(["10.0.0.0/8"])),
         ("blockip", json!(["localhost"])),
         ("changerelayname", json!([])),
+        ("changerelayname", json!([name])),
         ("changerelayname", json!(["a\nb"])),
         ("changerelayicon", json!(["javascript:alert(1)"])),
         ("grantadmin", json!([hex, [1]])),

@@ -13,10 +13,10 @@ use crate::store::deletion::{self, Target};
 /// Length of the end of a key that gives the position of an event.
 pub(super) const TAIL: usize = 37;
 
-/// Ids come first and addresses second: a bulk load decides by them which events stay, before it
+/// Addresses come first and ids second: a bulk load decides by them which events stay, before it
 /// comes to the lists.
-const ID: u8 = 1;
-const ADDRESS: u8 = 2;
+const ADDRESS: u8 = 1;
+const ID: u8 = 2;
 const ALL: u8 = 3;
 const AUTHOR: u8 = 4;
 const KIND: u8 = 5;

@@ -51,7 +51,7 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
-    /// The pair as the index has it, if it stays. Ids come first, then addresses, then lists.
+    /// The pair as the index has it, if it stays. Addresses come first, then ids, then lists.
     pub(super) fn pass(&mut self, (key, value): Pair) -> Option<Pair> {
         let seq = Row::parse(&value)?.seq;
         if self.removed.contains(&seq) {
