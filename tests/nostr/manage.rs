@@ -25,7 +25,7 @@ const HELPER: u8 = 8;
 const AUTHOR: u8 = 1;
 const OTHER: u8 = 2;
 
-const RPC: &str = "Content-Type: application/nostr+json+rpc\r\n";
+pub(crate) const RPC: &str = "Content-Type: application/nostr+json+rpc\r\n";
 const URL: &str = "https://relay.example/nostr";
 
 fn managed(settings: &mut NostrSettings) {
@@ -54,7 +54,7 @@ fn random() -> String {
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
-fn authorization(signer: &Signer, draft: Draft) -> String {
+pub(crate) fn authorization(signer: &Signer, draft: Draft) -> String {
     let event = signer.sign(draft);
     let encoded = BASE64_STANDARD.encode(event.json());
     format!("Authorization: Nostr {encoded}\r\n")

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use corecast_nostr::{Class, Event, reply};
+use corecast_nostr::{Class, Event, ParsedEvent, reply};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::clock::unix_now;
@@ -103,6 +103,11 @@ impl NostrHandle {
         if event.is_expired(unix_now()) {
             let told = Rejection::new(Prefix::Invalid, "the event has expired");
             return Err(AddError::Refused(told));
+        }
+        // The store would carry out a request to vanish from any relay (NIP-62).
+        if let Ok(parsed) = ParsedEvent::parse(event.json()) {
+            let checked = parsed.check_vanish(&shared.settings.urls);
+            checked.map_err(|error| AddError::Refused(error.to_string().into()))?;
         }
         hooks
             .check_event(&context, &event)
