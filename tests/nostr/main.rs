@@ -1,6 +1,7 @@
 //! A Nostr relay, from outside: real sockets, events that are really signed.
 
 mod auth;
+mod disk;
 mod events;
 mod hand_over;
 mod http;

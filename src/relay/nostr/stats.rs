@@ -146,7 +146,7 @@ impl NostrStats {
     }
 
     /// Whether the store cannot be written.
-    pub(crate) fn is_store_failing(&self) -> bool {
+    pub fn is_store_failing(&self) -> bool {
         self.store_failing.get() > 0
     }
 
