@@ -93,6 +93,8 @@ pub struct NostrStats {
     pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.
@@ -138,6 +140,11 @@ impl NostrStats {
     /// Subscriptions that got more live events while they caught up than could be kept.
     pub fn overflows(&self) -> u64 {
         self.catch_up_overflows.get()
+    }
+
+    /// Hooks that panicked or returned something unusable.
+    pub fn hook_failures(&self) -> u64 {
+        self.hook_failures.get()
     }
 
     /// Events in the store, and the memory that they take, in bytes.
