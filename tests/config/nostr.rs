@@ -316,6 +316,30 @@ fn a_relay_has_an_exact_path_and_no_other_endpoint_has_it() {
 }
 
 #[test]
+fn two_relays_do_not_share_a_store() {
+    let both = |one: &str, other: &str| {
+        let relay = |name, path, store| {
+            format!("  {name}: {{kind: nostr, path: {path}, nostr: {{store: {store}}}}}\n")
+        };
+        format!(
+            "endpoints:\n{}{}",
+            relay("one", "/1", one),
+            relay("two", "/2", other)
+        )
+    };
+    for (one, other) in [("events", "more"), ("null", "null"), ("events", "null")] {
+        assert!(from_file(&both(one, other)).is_ok(), "{one} {other}");
+    }
+    let found = problems(&both("events", "events"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let due = "two relays cannot share a store; give each a folder of its own";
+    assert!(found[0].contains(due), "{found:?}");
+    assert!(found[0].contains("endpoints.two.nostr.store"), "{found:?}");
+    let found = problems(&both("''", "more"));
+    assert!(found[0].contains("is not a path"), "{found:?}");
+}
+
+#[test]
 fn nostr_closes_slow_clients_despite_the_global_policy() {
     for common in ["drop_oldest", "drop_newest", "latest_only", "disconnect"] {
         let text = format!("slow_client: {{policy: {common}}}\n");

@@ -3,6 +3,7 @@
 mod auth;
 mod counts;
 mod deletions;
+mod disk;
 mod events;
 mod examples;
 mod hand_over;
