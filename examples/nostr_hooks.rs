@@ -1,8 +1,8 @@
 //! Each hook of a Nostr relay once.
 //!
 //! `cargo run --example nostr_hooks`, then use `ws://127.0.0.1:8080/` in any Nostr client. It is the
-//! relay of a club: whoever has proven a key (NIP-42) is a member. The end of
-//! standard input ends the program.
+//! relay of a club: whoever has proven a key (NIP-42) is a member. The end of standard input ends
+//! the program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use corecast::engine::{Engine, Settings, StartError};
 use corecast::hooks::{Hooks, policies::khatru, rejection};
 use corecast::relay::nostr::{
-    self, Context, HookList, Nostr, NostrHandle, NostrHooks, NostrSettings, Operation, Prefix,
-    Rejection, Subscriber,
+    self, Caller, Context, HookList, Management, Nostr, NostrHandle, NostrHooks, NostrSettings,
+    Operation, Prefix, Rejection, Subscriber,
 };
-use corecast_nostr::{Event, Filter, RelayUrls};
+use corecast_nostr::{Bytes32, Event, Filter, RelayUrls};
 use serde_json::{Map, Value, json};
 
 const URL: &str = "ws://127.0.0.1:8080/";
@@ -112,6 +112,25 @@ impl NostrHooks for ClubHooks {
     }
 }
 
+/// khatru: `ManagementAPI`. Most of NIP-86 needs no code; this adds a method.
+struct Desk(Arc<Club>);
+
+impl Management for Desk {
+    fn methods(&self) -> Vec<String> {
+        vec!["countmembers".to_owned()]
+    }
+
+    fn manage(
+        &self,
+        _caller: &Caller,
+        method: &str,
+        _params: &[Value],
+    ) -> Option<Result<Value, String>> {
+        let present = self.0.present.load(Ordering::Relaxed);
+        (method == "countmembers").then(|| Ok(json!(present)))
+    }
+}
+
 /// The hooks of the club. They may also be closures, one for each purpose.
 fn hooks(club: &Arc<Club>) -> HookList {
     let counts = Arc::clone(club);
@@ -130,16 +149,21 @@ fn hooks(club: &Arc<Club>) -> HookList {
         })
 }
 
-/// Starts the relay on `listen`. The handle publishes from any thread (khatru: `AddEvent`,
-/// `BroadcastEvent`).
-pub fn start(listen: SocketAddr) -> Result<(Engine, NostrHandle), StartError> {
+/// Starts the relay on `listen`, with these keys as its admins. The handle publishes from any thread
+/// (khatru: `AddEvent`, `BroadcastEvent`).
+pub fn start(
+    listen: SocketAddr,
+    admins: Vec<Bytes32>,
+) -> Result<(Engine, NostrHandle), StartError> {
     let club = Arc::<Club>::default();
     let (comes, goes) = (Arc::clone(&club), Arc::clone(&club));
     let relay = Nostr::new(NostrSettings {
         urls: RelayUrls::new(vec![URL.to_owned()]),
         hooks: hooks(&club),
+        admins,
         ..NostrSettings::default()
-    });
+    })
+    .with_management(Arc::new(Desk(Arc::clone(&club))));
     let handle = relay.handle();
     // khatru: `RejectConnection`, `OnConnect`, `OnDisconnect`, which every endpoint can have.
     let relay = Hooks::around(relay)
@@ -164,7 +188,7 @@ pub fn start(listen: SocketAddr) -> Result<(Engine, NostrHandle), StartError> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (engine, handle) = start(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+    let (engine, handle) = start(SocketAddr::from(([127, 0, 0, 1], 8080)), Vec::new())?;
     println!("{URL}");
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     println!("{} subscriptions are open", handle.subscriptions());

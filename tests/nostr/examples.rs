@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use corecast::engine::Engine;
 use corecast::relay::nostr::Added;
-use corecast_nostr::Event;
+use corecast_nostr::{Draft, Event, to_hex};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
+use crate::manage::{RPC, authorization};
 use crate::support::client::{Client, upgrade_with};
 use crate::{Nostrich, event, id, key, now, signer, tags};
 
@@ -33,11 +35,11 @@ fn open(engine: &Engine) -> Nostrich {
 }
 
 fn with_content(secret: u8, kind: u16, content: &str) -> Event {
-    signer(secret).sign(corecast_nostr::Draft {
+    signer(secret).sign(Draft {
         created_at: now(),
         kind,
         content: content.to_owned(),
-        ..corecast_nostr::Draft::default()
+        ..Draft::default()
     })
 }
 
@@ -104,7 +106,9 @@ fn the_example_of_policies_keeps_its_policies() {
 
 #[test]
 fn the_example_of_hooks_uses_each_of_them() {
-    let (engine, handle) = nostr_hooks::start(SocketAddr::from(LISTEN)).expect("a free port");
+    let admins = vec![signer(7).public_key()];
+    let (engine, handle) =
+        nostr_hooks::start(SocketAddr::from(LISTEN), admins).expect("a free port");
     let mut bot = Client::connect(engine.addresses()[0]);
     bot.send(upgrade_with("/", "X-Bot: yes\r\n").as_bytes());
     assert_eq!(bot.answer().status, 429);
@@ -113,7 +117,7 @@ fn the_example_of_hooks_uses_each_of_them() {
     let json: Value = serde_json::from_str(note.json()).expect("JSON");
     let (challenge, answer) = member.challenged(&json!(["EVENT", json]));
     assert_eq!(answer[3], "auth-required: notes are for members");
-    let proof = signer(1).sign(corecast_nostr::Draft {
+    let proof = signer(1).sign(Draft {
         created_at: now(),
         kind: 22_242,
         tags: tags(&[
@@ -149,6 +153,8 @@ fn the_example_of_hooks_uses_each_of_them() {
     );
     assert!(answers.iter().any(|answer| answer[0] == "EVENT"));
     let reaction = with_content(1, 7, "+");
+    let delete = |event: &Event| crate::event(1, 5, 0, &[&["e", &id(event)]]);
+    let (of_note, of_reaction) = (delete(&note), delete(&reaction));
     let added = handle
         .add_event(Arc::new(reaction))
         .expect("a relay")
@@ -164,5 +170,48 @@ fn the_example_of_hooks_uses_each_of_them() {
     assert_eq!(guest.query(&[json!({"kinds": [1]})]), [id(&note)]);
     guest.expect_taken(&event(2, 20_001, 0, &[]));
     assert_eq!(description(&engine), "2 present, 2 saved, 1 ephemeral");
+    for deletion in [of_note, of_reaction] {
+        assert_eq!(
+            handle
+                .add_event(Arc::new(deletion))
+                .expect("a relay")
+                .wait(),
+            Ok(Added::Stored)
+        );
+    }
+    assert_eq!(count_members(&engine), json!(2));
+    let mut late = open(&engine);
+    assert_eq!(
+        late.query(&[json!({"kinds": [1, 7]})]).len(),
+        1,
+        "the reaction stays"
+    );
     engine.stop();
+}
+
+/// Calls the method of the management API that the example adds.
+fn count_members(engine: &Engine) -> Value {
+    let body = r#"{"method":"countmembers","params":[]}"#;
+    let payload = to_hex(digest(&SHA256, body.as_bytes()).as_ref());
+    let signed = authorization(
+        &signer(7),
+        Draft {
+            created_at: now(),
+            kind: 27_235,
+            tags: tags(&[
+                &["u", "http://127.0.0.1:8080/"],
+                &["method", "POST"],
+                &["payload", &payload],
+            ]),
+            ..Draft::default()
+        },
+    );
+    let mut client = Client::connect(engine.addresses()[0]);
+    let length = body.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{RPC}{signed}\r\n{body}"
+    );
+    client.send(request.as_bytes());
+    let answer: Value = serde_json::from_slice(&client.answer().body).expect("JSON");
+    answer["result"].clone()
 }

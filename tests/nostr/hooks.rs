@@ -155,6 +155,10 @@ fn a_hook_rejects_filters_by_operation_even_at_limit_zero() {
             json!(["COUNT", "b", {"kinds": [1]}]),
             json!(["CLOSED", "b", "restricted: no counting"]),
         ),
+        (
+            json!(["NEG-OPEN", "n", {"kinds": [7]}, "6100000200"]),
+            json!(["NEG-ERR", "n", "blocked: no sevens"]),
+        ),
     ] {
         assert_eq!(client.refused(&message), answer);
     }
@@ -162,8 +166,14 @@ fn a_hook_rejects_filters_by_operation_even_at_limit_zero() {
     client.stored("c");
     client.expect_taken(&event(1, 7, 0, &[]));
     client.expect_nothing();
-    let seen = ["Req a None", "Req a Some(0)", "Count b None", "Req c None"];
-    assert_eq!(log.lines()[..4], seen);
+    let seen = [
+        "Req a None",
+        "Req a Some(0)",
+        "Count b None",
+        "Sync n None",
+        "Req c None",
+    ];
+    assert_eq!(log.lines()[..5], seen);
 }
 
 #[test]
@@ -199,6 +209,47 @@ fn a_changed_filter_is_used_for_stored_and_new_events() {
     writer.expect_taken(&live);
     assert_eq!(reader.live("s"), id(&live));
     reader.expect_nothing();
+}
+
+#[test]
+fn a_hook_decides_about_deletions() {
+    let hooks = HookList::new().overwrite_deletion_outcome(|target, deletion, is_due| {
+        let is_moderator = deletion.pubkey() == &signer(9).public_key();
+        assert!(!is_marked(target, "bug"), "a bug");
+        is_moderator || is_due && target.kind() != 7
+    });
+    let relay = Relay::hooked(hooks);
+    let mut client = relay.open();
+    let note = event(1, 1, 9, &[]);
+    let reaction = event(1, 7, 9, &[]);
+    let others = event(2, 1, 9, &[]);
+    let buggy = event(1, 1, 9, &[&["mark", "bug"]]);
+    let targets = [&note, &reaction, &others, &buggy];
+    targets.iter().for_each(|event| client.expect_taken(event));
+    let delete = |secret, targets: &[&Event]| {
+        let ids: Vec<String> = targets.iter().map(|event| id(event)).collect();
+        let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+        let tags: Vec<&[&str]> = tags.iter().map(|tag| &tag[..]).collect();
+        event(secret, 5, 0, &tags)
+    };
+    let kept = |client: &mut crate::Nostrich| {
+        let mut ids = client.query(&[json!({"kinds": [1, 7]})]);
+        ids.sort();
+        ids
+    };
+    let sorted = |events: &[&Event]| {
+        let mut ids: Vec<String> = events.iter().map(|event| id(event)).collect();
+        ids.sort();
+        ids
+    };
+    client.expect_taken(&delete(1, &targets));
+    let left = sorted(&[&reaction, &others, &buggy]);
+    assert_eq!(kept(&mut client), left, "a panic deletes nothing");
+    assert_eq!(relay.stats.hook_failures(), 1);
+    client.expect_taken(&delete(9, &[&reaction, &others]));
+    assert_eq!(kept(&mut client), sorted(&[&buggy]));
+    // The deletion was stored before its target comes again.
+    assert_eq!(client.publish(&others).1, "blocked: this event was deleted");
 }
 
 #[test]

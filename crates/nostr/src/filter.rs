@@ -138,6 +138,7 @@ impl Filter {
         self.authors.iter_mut().for_each(sort);
         self.kinds.iter_mut().for_each(sort);
         self.tags.values_mut().for_each(sort);
+        self.all_tags.values_mut().for_each(sort);
     }
 
     /// The number of values in its lists.

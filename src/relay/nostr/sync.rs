@@ -218,8 +218,9 @@ impl Inner {
         let requested = self.requested_sync(client, parts);
         let requested = requested.and_then(|(request, message)| {
             let operation = (Operation::Sync, &name);
-            let request = self.filter_by_hooks(client, operation, request, effects);
-            Ok((request.map_err(Refused::Reason)?, message))
+            self.filter_by_hooks(client, operation, request, effects)
+                .map(|request| (request, message))
+                .map_err(Refused::Reason)
         });
         match requested {
             Ok((request, message)) => {

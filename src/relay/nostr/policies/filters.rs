@@ -12,7 +12,8 @@ const NOTE: u16 = 1;
 /// Refuses filters with more than two tags if tags and kinds together are more than four.
 pub fn no_complex_filters(_: &Context<'_>, _: Operation, filter: &Filter) -> Verdict {
     let kinds = filter.kinds.as_ref().map_or(0, |kinds| kinds.len());
-    match filter.tags.len() + kinds > 4 && filter.tags.len() > 2 {
+    let tags = filter.tags.len() + filter.all_tags.len();
+    match tags + kinds > 4 && tags > 2 {
         true => Err("the filter has too many tags and kinds".into()),
         false => Ok(()),
     }
@@ -71,12 +72,14 @@ pub fn remove_all_but_tags(
 ) -> impl Fn(&Context<'_>, &mut Filter) + Send + Sync + 'static {
     let allowed: Vec<char> = letters.into_iter().collect();
     move |_, filter| {
-        if filter.tags.is_empty() {
+        let has_tags = |filter: &Filter| !filter.tags.is_empty() || !filter.all_tags.is_empty();
+        if !has_tags(filter) {
             return;
         }
         let is_allowed = |letter: u8| allowed.contains(&char::from(letter));
         filter.tags.retain(|letter, _| is_allowed(*letter));
-        if filter.tags.is_empty() {
+        filter.all_tags.retain(|letter, _| is_allowed(*letter));
+        if !has_tags(filter) {
             filter.ids = Some(Box::default());
         }
     }
