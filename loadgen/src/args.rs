@@ -214,6 +214,15 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
 
+    /// With --scenario nostr-sync: events to store before the run [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub stored: Option<u32>,
+
+    /// With --scenario nostr-sync: events by which a client's set differs from the stored one: one
+    /// half only it has, the other only the relay [default: 100]
+    #[arg(long, value_name = "N")]
+    pub differences: Option<u32>,
+
     /// The relay's metrics, scraped before and after the run: http://127.0.0.1:9090/metrics
     #[arg(long, value_name = "URL")]
     pub metrics_url: Option<String>,

@@ -428,6 +428,8 @@ impl RelayConfig {
                 filters: nostr.filters.name(),
                 keys: nostr.keys,
                 authors: nostr.authors,
+                stored: nostr.sync.map_or(0, |sync| sync.stored),
+                differences: nostr.sync.map_or(0, |sync| sync.differences),
             }),
         }
     }

@@ -271,10 +271,14 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
             each => each.join(", "),
         }
     };
+    let [right, wrong] = match figures.syncs {
+        Some(_) => ["ended", "refused"],
+        None => ["OK true", "false"],
+    };
     let mut rows = vec![(
         "answers",
         format!(
-            "OK true {}   false {}   none {}   notices {}",
+            "{right} {}   {wrong} {}   none {}   notices {}",
             grouped(figures.accepted),
             told(&figures.refused),
             grouped(figures.unanswered),
@@ -287,6 +291,14 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
         rows.push((
             "subscribed",
             format!("{subscriptions}   different filters {filters}   closed {closed}"),
+        ));
+    }
+    if let Some(syncs) = &figures.syncs {
+        let [rounds, sent, received] =
+            [syncs.rounds, syncs.bytes_sent, syncs.bytes_received].map(grouped);
+        rows.push((
+            "synchronized",
+            format!("rounds {rounds}   digits sent {sent}   received {received}"),
         ));
     }
     if let Some(stored) = &figures.stored {
@@ -386,6 +398,10 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
             ));
             rows.push(("filters", nostr.filters.clone()));
             rows.push(("authors a filter", grouped(nostr.authors.into())));
+        }
+        if nostr.stored > 0 {
+            rows.push(("stored before", grouped(nostr.stored.into())));
+            rows.push(("differences", grouped(nostr.differences.into())));
         }
     }
     if let Some(url) = &config.push_url {

@@ -154,6 +154,17 @@ pub struct Nostr {
     pub authors: u32,
     /// Events that are signed for a closed loop.
     pub events: u32,
+    /// Clients synchronize in place of publishing.
+    pub sync: Option<NostrSync>,
+}
+
+/// Synchronizations (NIP-77) with a Nostr relay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NostrSync {
+    /// Events that are stored before the run.
+    pub stored: u32,
+    /// Events that either only the client has or only the relay.
+    pub differences: u32,
 }
 
 /// Kinds of filters of Nostr subscriptions.

@@ -34,6 +34,8 @@ pub enum Scenario {
     NostrFanout,
     /// 50 clients that each send a Nostr event and wait for its OK before the next.
     NostrPublish,
+    /// 8 clients that each synchronize their set of Nostr events with the relay's, again and again.
+    NostrSync,
     /// 10 speakers that each send 8 KiB of sound 12 times a second to all others.
     Audio,
 }
@@ -56,6 +58,8 @@ pub(super) struct Preset {
     pub(super) push: bool,
     /// A Nostr load with this many subscriptions per client; 0 if the clients publish.
     pub(super) nostr: Option<u32>,
+    /// It synchronizes.
+    pub(super) is_sync: bool,
     pub(super) window: Option<u32>,
 }
 
@@ -135,6 +139,13 @@ impl Scenario {
             Self::NostrPublish => Preset {
                 rate: Some(Rate::Max),
                 expect: Some(Expect::Own),
+                ..Preset::nostr(0)
+            },
+            Self::NostrSync => Preset {
+                clients: Some(8),
+                rate: Some(Rate::Max),
+                expect: Some(Expect::Own),
+                is_sync: true,
                 ..Preset::nostr(0)
             },
             Self::Audio => Preset {

@@ -24,6 +24,8 @@ pub(super) struct Draws {
     /// Bytes needed to fill the content up to the size.
     fill_bytes: usize,
     created_at: u64,
+    /// Events are created up to this many seconds earlier.
+    spread_s: u64,
     run: String,
 }
 
@@ -68,6 +70,7 @@ impl Draws {
             harmonic: harmonic.collect(),
             fill_bytes: 0,
             created_at,
+            spread_s: 0,
             run: run.to_owned(),
         };
         let random = &mut SplitMix(seed ^ KEYS);
@@ -81,6 +84,12 @@ impl Draws {
         let kind_bytes = draws.traits(0).kind.to_string().len();
         draws.fill_bytes = size.saturating_sub(bare - kind_bytes);
         draws
+    }
+
+    /// Spreads the events over this many seconds.
+    pub(super) fn spread_over(mut self, seconds: u64) -> Self {
+        self.spread_s = seconds;
+        self
     }
 
     /// The properties of an event.
@@ -104,10 +113,12 @@ impl Draws {
         let traits = self.traits(number);
         let kind = traits.kind.to_string();
         let fill = self.fill_bytes.saturating_sub(kind.len());
+        let earlier_s = self.random(!number).next().checked_rem(self.spread_s);
+        let earlier_s = earlier_s.unwrap_or(0);
         let tag = |name: &str, value: String| vec![name.to_owned(), value];
         let key = &self.keys[traits.key as usize % self.keys.len()];
         key.sign(Draft {
-            created_at: self.created_at,
+            created_at: self.created_at - earlier_s,
             kind: traits.kind,
             tags: vec![
                 tag("t", topic(traits.topic)),
@@ -237,6 +248,7 @@ pub(super) mod tests {
         keys: 40,
         authors: 5,
         events: 100,
+        sync: None,
     };
 
     fn draws(seed: u64) -> Draws {

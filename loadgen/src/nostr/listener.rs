@@ -10,6 +10,7 @@ use tungstenite::protocol::frame::coding::{Control, Data};
 use super::bits::Bits;
 use super::script::{Answer, Script, Sending, append_text, id_part};
 use super::stored::{self, Question};
+use super::sync::{self, Next, Syncing};
 use crate::check::Counts;
 use crate::client::Client;
 use crate::control::Shared;
@@ -20,6 +21,7 @@ use crate::interval::Interval;
 use crate::measures::{Burst, Moment};
 use crate::plan::Role;
 use crate::receive::Tally;
+use crate::report::SyncFigures;
 
 /// The most bytes that a relay's message may have.
 const MESSAGE_BYTES_MAX: usize = 120 << 10;
@@ -43,6 +45,7 @@ pub(crate) struct Listener {
     forms: HashMap<u32, Box<[u8]>>,
     ok_times: Histogram<u64>,
     question: Option<Question>,
+    syncing: Syncing,
     outcome: NostrOutcome,
 }
 
@@ -83,6 +86,7 @@ pub(crate) struct NostrOutcome {
     pub(super) ok_times: Option<Histogram<u64>>,
     /// Of the thread that queried the stored events.
     pub(super) question: Option<Question>,
+    pub(super) syncs: SyncFigures,
 }
 
 /// The result of a read.
@@ -124,6 +128,7 @@ impl Listener {
             forms: HashMap::new(),
             ok_times: histogram::new(),
             question: None,
+            syncing: Syncing::default(),
             outcome: NostrOutcome::default(),
         }
     }
@@ -166,7 +171,7 @@ impl Listener {
 
     /// The frame that asks for the stored events, after a run in which clients publish.
     pub(crate) fn ask(&mut self, script: &Script) -> Option<Vec<u8>> {
-        if script.per_client > 0 {
+        if script.per_client > 0 || script.syncs.is_some() {
             return None;
         }
         let (question, frame) = Question::new(script);
@@ -362,6 +367,11 @@ impl Listener {
                 self.ok(text(1), is_taken, text(3), turn);
             }
             "EOSE" => self.eose(text(1), turn),
+            "NEG-MSG" => self.neg(text(1), items.get(2), turn),
+            "NEG-ERR" => match sync::number_of(text(1)) {
+                Some(number) => self.answered(number, Verdict::Refused(text(2)), turn),
+                None => turn.client.receiver.foreign += 1,
+            },
             "CLOSED" => self.closed(text(1), text(2), turn),
             "COUNT" if self.is_asking() && text(1) == stored::NAME => {
                 if let (Some(question), Some(answer)) = (&mut self.question, items.get(2)) {
@@ -443,14 +453,50 @@ impl Listener {
     }
 
     fn ok(&mut self, id: &str, is_taken: bool, reason: &str, turn: &mut Turn<'_>) {
-        let script = turn.script;
-        let number = script.number_of(id.as_bytes());
-        let publisher = turn.client.publisher.as_ref().map(|one| one.number);
-        let Some(number) = number else {
+        let verdict = match is_taken {
+            true => Verdict::Right,
+            false => Verdict::Refused(reason),
+        };
+        match turn.script.number_of(id.as_bytes()) {
+            Some(number) => self.answered(number, verdict, turn),
+            None => turn.client.receiver.foreign += 1,
+        }
+    }
+
+    /// Handles a message of a synchronization.
+    fn neg(&mut self, name: &str, hex: Option<&Value>, turn: &mut Turn<'_>) {
+        let (Some(syncs), Some(number), Some(hex)) =
+            (&turn.script.syncs, sync::number_of(name), hex)
+        else {
             turn.client.receiver.foreign += 1;
             return;
         };
-        let event = &script.events[number as usize];
+        match self.syncing.take(syncs, turn.script.mask(), number, hex) {
+            Next::Answer(frame) => turn.said.replies.extend(frame),
+            Next::Over(frame, is_right) => {
+                turn.said.replies.extend(frame);
+                let verdict = if is_right {
+                    Verdict::Right
+                } else {
+                    Verdict::Wrong
+                };
+                self.answered(number, verdict, turn);
+            }
+            Next::Wrong(reason) => {
+                self.keep_text("NEG-MSG", &reason);
+                self.answered(number, Verdict::Wrong, turn);
+            }
+        }
+    }
+
+    /// Handles the answer to an event, or the end of a synchronization.
+    fn answered(&mut self, number: u32, verdict: Verdict<'_>, turn: &mut Turn<'_>) {
+        let script = turn.script;
+        let publisher = turn.client.publisher.as_ref().map(|one| one.number);
+        let Some(event) = script.events.get(number as usize) else {
+            turn.client.receiver.foreign += 1;
+            return;
+        };
         let phase = turn.phase_of(event.sending());
         let counts = &mut turn.client.receiver.counts[phase];
         let Some(sending) = event.sending() else {
@@ -461,10 +507,9 @@ impl Listener {
             counts.misrouted += 1;
             return;
         }
-        let answer = if is_taken {
-            Answer::Taken
-        } else {
-            Answer::Refused
+        let answer = match verdict {
+            Verdict::Right | Verdict::Wrong => Answer::Taken,
+            Verdict::Refused(_) => Answer::Refused,
         };
         if !event.answer(answer) {
             counts.repeated += 1;
@@ -477,13 +522,23 @@ impl Listener {
         if phase == 1 {
             histogram::record(&mut self.ok_times, took_ns);
         }
-        if !is_taken {
-            turn.said.withdrawn += u64::from(event.receivers);
-            *self.outcome.refused.entry(prefix_of(reason)).or_default() += 1;
-            self.keep_text("OK false", reason);
-        } else if script.per_client == 0 {
-            counts.delivered += 1;
-            turn.record(phase, &sending, event);
+        match verdict {
+            Verdict::Refused(reason) => {
+                turn.said.withdrawn += u64::from(event.receivers);
+                *self.outcome.refused.entry(prefix_of(reason)).or_default() += 1;
+                let what = if script.syncs.is_some() {
+                    "NEG-ERR"
+                } else {
+                    "OK false"
+                };
+                self.keep_text(what, reason);
+            }
+            Verdict::Right if script.per_client == 0 => {
+                counts.delivered += 1;
+                turn.record(phase, &sending, event);
+            }
+            Verdict::Right => {}
+            Verdict::Wrong => counts.damaged += 1,
         }
     }
 
@@ -617,6 +672,7 @@ impl Listener {
         }
         outcome.ok_times = Some(self.ok_times);
         outcome.question = self.question;
+        outcome.syncs = self.syncing.figures;
         self.outcome
     }
 }
@@ -679,6 +735,15 @@ struct Whole {
     is_final: bool,
     is_compressed: bool,
     is_large: bool,
+}
+
+/// The answer to an event, or the end of a synchronization.
+enum Verdict<'a> {
+    Right,
+    /// The differences that were found are not those of the sets.
+    Wrong,
+    /// For this reason.
+    Refused(&'a str),
 }
 
 /// How an incoming event was classified.

@@ -13,6 +13,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::bits::Bits;
 use super::draw::{Draws, Traits, Wish, in_parallel};
+use super::sync::{self, SPREAD_S, Syncs};
 use crate::error::RunError;
 use crate::first_last::Ends;
 use crate::histogram;
@@ -94,6 +95,8 @@ pub(crate) struct Script {
     pub(super) subscriptions: Vec<u32>,
     pub(super) filters: Vec<Chosen>,
     draws: Draws,
+    /// Clients synchronize: `events` are their synchronizations.
+    pub(super) syncs: Option<Syncs>,
     mask: [u8; 4],
 }
 
@@ -118,10 +121,14 @@ impl Script {
             true => relay.clients.saturating_mul(nostr.subscriptions),
             false => 0,
         };
-        let events_bytes = count * (size as u64 + AROUND_BYTES);
+        let (signed, sets_bytes) = match nostr.sync {
+            Some(sync) => (u64::from(sync.stored), sync::sets_bytes(sync)),
+            None => (count, 0),
+        };
+        let events_bytes = count * AROUND_BYTES + signed * size as u64 + sets_bytes;
         let each_bytes = SUBSCRIPTION_BYTES + 4 * u64::from(relay.publishers) + 2 * count / 8;
-        let sets_bytes = u64::from(subscriptions) * each_bytes;
-        if events_bytes + sets_bytes > BYTES_MAX {
+        let subscriptions_bytes = u64::from(subscriptions) * each_bytes;
+        if events_bytes + subscriptions_bytes > BYTES_MAX {
             return Err(RunError::new(format!(
                 "{count} events and their receivers need more than {} MiB: use fewer events or \
                     subscriptions",
@@ -132,6 +139,11 @@ impl Script {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let created_at = now.map_or(0, |since| since.as_secs());
         let draws = Draws::new(nostr, seed, size, created_at, &run);
+        let draws = match nostr.sync {
+            Some(_) => draws.spread_over(SPREAD_S),
+            None => draws,
+        };
+        let syncs = nostr.sync.map(|sync| Syncs::new(&draws, sync, seed, &run));
         let wishes = draws.wishes(subscriptions);
         let mut script = Self {
             run,
@@ -147,8 +159,14 @@ impl Script {
             subscriptions: Vec::with_capacity(wishes.len()),
             filters: Vec::new(),
             draws,
+            syncs: syncs.transpose()?,
             mask,
         };
+        if script.syncs.is_some() {
+            let records = (0..count).map(|_| Signed::new(Box::default(), 0));
+            script.events = records.collect();
+            return Ok(script);
+        }
         let wanted = script.take_wishes(wishes, count as usize)?;
         script.sign(count as u32, &wanted);
         Ok(script)
@@ -236,8 +254,24 @@ impl Script {
         let sent_ns = (stamp.sent_ns & !1).max(2) | u64::from(stamp.is_held);
         // Release: a reader that sees the time also sees what was recorded before.
         event.sent_ns.store(sent_ns, Ordering::Release);
-        append_text(out, self.mask, &[b"[\"EVENT\",", &event.json, b"]"]);
+        match &self.syncs {
+            Some(syncs) => syncs.append(out, self.mask, stamp.seq),
+            None => append_text(out, self.mask, &[b"[\"EVENT\",", &event.json, b"]"]),
+        }
         event.receivers + 1
+    }
+
+    /// Events that are to be stored before the run.
+    pub(crate) fn stored(&self) -> &[Box<[u8]>] {
+        self.syncs.as_ref().map_or(&[], |syncs| &syncs.stored)
+    }
+
+    /// Events that were signed before the run.
+    pub(super) fn signed(&self) -> u64 {
+        match &self.syncs {
+            Some(syncs) => syncs.stored.len() as u64,
+            None => self.events.len() as u64,
+        }
     }
 
     pub(super) fn publishers(&self) -> u32 {

@@ -15,6 +15,12 @@ pub struct NostrConfig {
     pub keys: u32,
     /// Keys of a filter that has authors.
     pub authors: u32,
+    /// Events that were stored before the run; 0 unless clients synchronize.
+    #[serde(default)]
+    pub stored: u32,
+    /// Events that only the client or only the relay has; 0 unless clients synchronize.
+    #[serde(default)]
+    pub differences: u32,
 }
 
 /// The answers of a Nostr relay, warm-up included.
@@ -46,6 +52,28 @@ pub struct NostrFigures {
     pub ran_out: bool,
     /// Whether acknowledged events are stored; absent if the relay was not asked.
     pub stored: Option<Stored>,
+    /// The messages of synchronizations; absent for other loads.
+    #[serde(default)]
+    pub syncs: Option<SyncFigures>,
+}
+
+/// The messages of all synchronizations (NIP-77) of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncFigures {
+    /// Messages of the relay, each the answer to one of a client.
+    pub rounds: u64,
+    /// Hexadecimal digits that clients sent.
+    pub bytes_sent: u64,
+    /// Hexadecimal digits that the relay sent.
+    pub bytes_received: u64,
+}
+
+impl SyncFigures {
+    pub(crate) fn add(&mut self, other: &SyncFigures) {
+        self.rounds += other.rounds;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
 }
 
 /// A kind of answer, and its count.
