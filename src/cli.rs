@@ -20,6 +20,7 @@ use crate::config::{
 use crate::doctor::DoctorCommand;
 use crate::engine::Tls;
 use crate::health_check::{self, HealthCheckError};
+use crate::nostr_tool::NostrCommand;
 use crate::relay::api_keys::ApiKeys;
 use crate::top::TopCommand;
 
@@ -59,6 +60,7 @@ Examples:
   corecast token check - < token.txt
   corecast top --url http://127.0.0.1:9090   a relay's figures, updated every second
   corecast doctor                            check this machine's limits against the config
+  corecast nostr import events.jsonl         load events into the store of a Nostr endpoint
   corecast completions bash >~/.local/share/bash-completion/completions/corecast
   corecast man | man -l -                    the help of all subcommands as a manual page
 
@@ -72,7 +74,9 @@ Exit codes:
   1   startup or runtime failure (for example, the port is in use); failed health check; invalid
       token; or limits of the machine that do not fit the config
   2   invalid command line
-  78  invalid configuration; all problems are on standard error, one per line";
+  3   nostr import has refused lines
+  78  invalid configuration; all problems are on standard error, one per line
+  130 nostr import, export or stats were interrupted";
 
 /// The command line as it was given; [`start`] resolves it.
 #[derive(Debug, Parser)]
@@ -136,6 +140,10 @@ pub enum Command {
     /// Check this machine's limits against the config, and suggest how to fix each problem
     Doctor(DoctorCommand),
 
+    /// Move the events of a Nostr endpoint in and out, or examine them, while the relay is stopped
+    #[command(subcommand)]
+    Nostr(NostrCommand),
+
     /// Completions and the manual page.
     #[command(flatten)]
     Describe(Describe),
@@ -198,6 +206,7 @@ pub fn start() -> Result<Started, ExitCode> {
         Some(Command::Token(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Top(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Doctor(command)) => return Err(command.run(&loaded.config)),
+        Some(Command::Nostr(command)) => return Err(command.run(&loaded.config)),
         Some(Command::Config(_) | Command::Describe(_)) | None => {}
     }
     let tls = loaded.config.server.load_tls(SystemTime::now());

@@ -66,6 +66,7 @@
 //! | [`systemd`] | the service manager: the sockets that it passes, and its notifications |
 //! | [`doctor`] | checks the machine's limits against the config |
 //! | [`top`] | the dashboard in a terminal |
+//! | [`nostr_tool`] | moves the events of a Nostr endpoint in and out, and examines them |
 //! | [`health_check`] | asks a running relay whether it is alive, for container engines |
 //! | [`start_log`] | the log lines of a start, and the link for the terminal |
 //! | [`config`] | turns file, environment and flags into one checked configuration |
@@ -118,6 +119,7 @@ pub mod doctor;
 pub mod guard;
 pub mod health_check;
 pub mod logging;
+pub mod nostr_tool;
 pub mod relay;
 pub mod start_log;
 mod suggest;

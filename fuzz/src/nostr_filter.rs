@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use corecast_nostr::{Draft, Event, Filter, FilterError, LiveIndex, Signer, reply, to_hex};
+use corecast_nostr::{
+    Draft, Event, Filter, FilterError, FilterSyntax, LiveIndex, Signer, reply, to_hex,
+};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -21,7 +23,13 @@ pub(crate) fn nostr_filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let parsed = Filter::parse(text);
+    for and_tags in [false, true] {
+        check(text, FilterSyntax { and_tags });
+    }
+}
+
+fn check(text: &str, syntax: FilterSyntax) {
+    let parsed = Filter::parse_with(text, syntax);
     if let Err(error) = &parsed {
         check_told(error);
     }
@@ -32,7 +40,7 @@ pub(crate) fn nostr_filter(data: &[u8]) {
         assert!(is_json && is_unsupported || matches!(parsed, Err(FilterError::Invalid(_))));
         return;
     };
-    match (parsed, expected(&pairs)) {
+    match (parsed, expected(&pairs, syntax)) {
         (Ok(filter), Verdict::Taken) => check_matches(&filter, &pairs),
         (Err(FilterError::Invalid(_)), Verdict::Invalid)
         | (Err(FilterError::Unsupported(_)), Verdict::Unsupported) => {}
@@ -80,12 +88,13 @@ enum Verdict {
     Unsupported,
 }
 
-fn expected(pairs: &[(String, Value)]) -> Verdict {
+fn expected(pairs: &[(String, Value)], syntax: FilterSyntax) -> Verdict {
     let is_known = |key: &str| {
         let is_letter =
             |rest: &str| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_alphabetic());
         ["ids", "authors", "kinds", "since", "until", "limit"].contains(&key)
             || key.strip_prefix('#').is_some_and(is_letter)
+            || syntax.and_tags && key.strip_prefix('&').is_some_and(is_letter)
     };
     let is_hex = |value: &Value| {
         let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
@@ -98,7 +107,7 @@ fn expected(pairs: &[(String, Value)]) -> Verdict {
             .is_some_and(|values| values.iter().all(is_one))
     };
     let is_good = |key: &str, value: &Value| match key {
-        "ids" | "authors" | "#e" | "#p" => all(value, &is_hex),
+        "ids" | "authors" | "#e" | "#p" | "&e" | "&p" => all(value, &is_hex),
         "kinds" => all(value, &|kind| {
             kind.as_u64().is_some_and(|kind| kind < 65_536)
         }),
@@ -114,7 +123,7 @@ fn expected(pairs: &[(String, Value)]) -> Verdict {
     }
 }
 
-/// The rules of NIP-01, on JSON.
+/// The rules of NIP-01 and NIP-91, on JSON.
 fn is_for(pairs: &[(String, Value)], event: &Value) -> bool {
     let has =
         |list: &Value, value: &Value| list.as_array().is_some_and(|list| list.contains(value));
@@ -126,8 +135,20 @@ fn is_for(pairs: &[(String, Value)], event: &Value) -> bool {
         "until" => event["created_at"].as_u64() <= wanted.as_u64(),
         "limit" => true,
         tag => {
-            let mut tags = event["tags"].as_array().into_iter().flatten();
-            tags.any(|each| each[0] == tag[1..] && has(wanted, &each[1]))
+            let is_there = |value: &Value| {
+                let mut tags = event["tags"].as_array().into_iter().flatten();
+                tags.any(|each| each[0] == tag[1..] && each.get(1) == Some(value))
+            };
+            let wanted = wanted.as_array().map(Vec::as_slice).unwrap_or_default();
+            if tag.starts_with('&') {
+                return !wanted.is_empty() && wanted.iter().all(is_there);
+            }
+            let and = pairs
+                .iter()
+                .find(|(key, _)| key.strip_prefix('&') == Some(&tag[1..]));
+            let is_free = |value: &&Value| !and.is_some_and(|(_, and)| has(and, value));
+            let free: Vec<&Value> = wanted.iter().filter(is_free).collect();
+            !wanted.is_empty() && free.is_empty() || free.into_iter().any(is_there)
         }
     })
 }
@@ -179,10 +200,18 @@ fn fixed() -> &'static [Event] {
 
 /// An event with the first value of each field of the filter, except for ids and authors.
 fn wanted(filter: &Filter) -> Event {
-    let tags = filter.tags.iter().filter_map(|(letter, values)| {
-        let value = values.first()?;
-        Some(vec![char::from(*letter).to_string(), value.to_string()])
+    let tag = |letter: &u8, value: &str| vec![char::from(*letter).to_string(), value.to_owned()];
+    let one = filter
+        .tags
+        .iter()
+        .filter_map(|(letter, values)| Some(tag(letter, values.first()?)));
+    let all = filter.all_tags.iter().flat_map(|(letter, values)| {
+        values
+            .iter()
+            .map(|value| tag(letter, value))
+            .collect::<Vec<_>>()
     });
+    let tags = one.chain(all);
     signer().sign(Draft {
         created_at: filter.since.or(filter.until).unwrap_or_default(),
         kind: filter.kinds.iter().flatten().next().copied().unwrap_or(1),

@@ -102,7 +102,7 @@ fn check_name(id: &SubscriptionId) {
         (reply::neg_msg(id, "61"), json!(["NEG-MSG", name, "61"])),
         (reply::eose(&json, true), json!(["EOSE", name, ["more"]])),
         (
-            reply::count(&json, u64::MAX, false),
+            reply::count(&json, u64::MAX, false, None),
             json!(["COUNT", name, { "count": u64::MAX }]),
         ),
         (reply::event_head(&json) + "{}]", json!(["EVENT", name, {}])),

@@ -35,6 +35,7 @@ Examples:
   loadgen --handshakes 20000 --concurrency 100 open, upgrade, close
   loadgen --scenario storm --abort-if 'recovery>500ms'
   loadgen --scenario nostr-fanout --clients 1000 --url ws://127.0.0.1:8443/nostr
+  loadgen --scenario nostr-query --rows 500 --url ws://127.0.0.1:8443/nostr
   loadgen --deflate --payload json             messages that are worth compressing
   loadgen --url wss://relay.example/ --ca ca.pem
   loadgen --url 'ws://127.0.0.1:8443/ws/user{i}' --no-echo
@@ -76,6 +77,10 @@ pub struct Args {
     /// uncompressed
     #[arg(long)]
     pub deflate: bool,
+
+    /// Leave Nagle's algorithm on, as clients do that do not set TCP_NODELAY
+    #[arg(long)]
+    pub nagle: bool,
 
     /// Connections [default: 50]
     #[arg(long)]
@@ -195,8 +200,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub subscriptions: Option<u32>,
 
-    /// With --scenario nostr-fanout: what the subscriptions ask for; --seed decides [default:
-    /// mixed]
+    /// With --scenario nostr-fanout or nostr-query: what the subscriptions or queries ask for;
+    /// --seed decides [default: mixed]
     #[arg(long, value_enum)]
     pub filters: Option<Filters>,
 
@@ -204,19 +209,30 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub keys: Option<u32>,
 
-    /// With --scenario nostr-fanout: keys in each filter by author, drawn from --keys by Zipf's law
-    /// [default: 20]
+    /// With --scenario nostr-fanout or nostr-query: keys in each filter by author, drawn from --keys
+    /// by Zipf's law [default: 20]
     #[arg(long, value_name = "N")]
     pub authors: Option<u32>,
 
     /// With a Nostr scenario and --rate max: events to sign before the run, which ends when all are
-    /// sent [default: 100000]
+    /// sent [default: 100000]; with nostr-query or nostr-sync events to store before it [default:
+    /// 20000, 10000]
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
 
-    /// With --scenario nostr-sync: events to store before the run [default: 10000]
+    /// With --scenario nostr-query: the most rows of an answer, which is the filter's limit
+    /// [default: 20]
     #[arg(long, value_name = "N")]
-    pub stored: Option<u32>,
+    pub rows: Option<u32>,
+
+    /// With --scenario nostr-query: events that share a created_at [default: 2]
+    #[arg(long, value_name = "N")]
+    pub same_second: Option<u32>,
+
+    /// With --scenario nostr-query: store nothing; an earlier run with the same --seed, --events,
+    /// --keys, --size and --same-second has stored the events
+    #[arg(long, requires = "seed")]
+    pub stored: bool,
 
     /// With --scenario nostr-sync: events by which a client's set differs from the stored one: one
     /// half only it has, the other only the relay [default: 100]

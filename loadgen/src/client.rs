@@ -152,7 +152,7 @@ impl Client {
         let address = shared.address;
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_nodelay(!shared.nagle)?;
         // If the system has no receive times, the report says so.
         let _ = arrival::ask_for_times(&socket);
         if matches!(role, Role::Stalled | Role::Slow) {

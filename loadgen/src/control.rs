@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<Tls>,
     /// Offer permessage-deflate (RFC 7692).
     pub(crate) deflate: bool,
+    /// Leave Nagle's algorithm on.
+    pub(crate) nagle: bool,
     pub(crate) threads: u32,
     pub(crate) priority: Priority,
     pub(crate) connect_timeout: Duration,
@@ -45,6 +47,7 @@ impl Shared {
             address,
             tls: plan.tls.clone(),
             deflate: plan.deflate,
+            nagle: plan.nagle,
             threads: plan.threads,
             priority: plan.priority,
             connect_timeout: plan.connect_timeout,

@@ -250,7 +250,8 @@ impl RelayReport {
         let last = self.latency.corrected.last.quantiles.count;
         self.latency.untracked = nostr::awaited(script, measure_ns).saturating_sub(last);
         let is_closed = self.config.window.is_some();
-        self.nostr = Some(NostrFigures::of(script, is_closed, outcomes));
+        let measured_ms = self.measured_ms;
+        self.nostr = Some(NostrFigures::of(script, is_closed, measured_ms, outcomes));
     }
 
     /// Errors by kind.
@@ -418,6 +419,7 @@ impl RelayConfig {
             opcode: opcode.to_owned(),
             payload: payload.to_owned(),
             deflate: plan.deflate,
+            nagle: plan.nagle,
             echo: matches!(relay.expect, Expect::All | Expect::Own),
             source_ips: plan.source_ips.iter().map(ToString::to_string).collect(),
             warmup_ms: relay.warmup.as_millis() as u64,
@@ -428,8 +430,10 @@ impl RelayConfig {
                 filters: nostr.filters.name(),
                 keys: nostr.keys,
                 authors: nostr.authors,
-                stored: nostr.sync.map_or(0, |sync| sync.stored),
-                differences: nostr.sync.map_or(0, |sync| sync.differences),
+                events: (nostr.query.is_some() || nostr.sync.is_some()).then_some(nostr.events),
+                rows: nostr.query.map(|query| query.rows),
+                same_second: nostr.query.map(|query| query.same_second),
+                differences: nostr.sync.map(|sync| sync.differences),
             }),
         }
     }

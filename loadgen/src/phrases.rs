@@ -301,6 +301,31 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
             format!("rounds {rounds}   digits sent {sent}   received {received}"),
         ));
     }
+    if let Some(queries) = &figures.queries {
+        rows.push((
+            "queries",
+            format!(
+                "answered {}   wrong {}   closed {}",
+                grouped(queries.answered),
+                grouped(queries.wrong),
+                told(&figures.closed)
+            ),
+        ));
+        rows.push((
+            "rows",
+            format!(
+                "{} of {}   {}/s   missing {}   unasked {}   repeated {}   reordered {}   damaged {}",
+                grouped(queries.rows),
+                grouped(queries.expected_rows),
+                grouped(queries.rows_per_second.round() as u64),
+                grouped(queries.missing_rows),
+                grouped(queries.unasked_rows),
+                grouped(queries.repeated_rows),
+                grouped(queries.reordered_rows),
+                grouped(queries.damaged_rows),
+            ),
+        ));
+    }
     if let Some(stored) = &figures.stored {
         let [accepted, found] = [stored.accepted, stored.found].map(grouped);
         let missing = grouped(stored.missing);
@@ -316,11 +341,11 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// From due to the answer, for events that others should get: without subscriptions that is the
-/// latency itself. Empty for any other load.
+/// From due to the answer, for events that others should get or query: if clients only publish that
+/// is the latency itself. Empty for any other load.
 pub(crate) fn answers(report: &RelayReport) -> Quantiles {
     let nostr = report.nostr.as_ref();
-    let nostr = nostr.filter(|nostr| nostr.subscriptions > 0);
+    let nostr = nostr.filter(|nostr| nostr.subscriptions > 0 || nostr.queries.is_some());
     nostr.map_or_else(Quantiles::default, |nostr| nostr.ok_ns.quantiles)
 }
 
@@ -389,6 +414,9 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
     if config.deflate {
         rows.push(("deflate", "offered".to_owned()));
     }
+    if config.nagle {
+        rows.push(("Nagle's algorithm", "on".to_owned()));
+    }
     if let Some(nostr) = &config.nostr {
         rows.push(("keys", grouped(nostr.keys.into())));
         if nostr.subscriptions > 0 {
@@ -396,12 +424,19 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
                 "subscriptions a client",
                 grouped(nostr.subscriptions.into()),
             ));
+        }
+        if let Some(events) = nostr.events {
+            rows.push(("events", grouped(events.into())));
+        }
+        if let Some(limit) = nostr.rows {
+            rows.push(("rows a query", grouped(limit.into())));
+        }
+        if nostr.subscriptions > 0 || nostr.rows.is_some() {
             rows.push(("filters", nostr.filters.clone()));
             rows.push(("authors a filter", grouped(nostr.authors.into())));
         }
-        if nostr.stored > 0 {
-            rows.push(("stored before", grouped(nostr.stored.into())));
-            rows.push(("differences", grouped(nostr.differences.into())));
+        if let Some(differences) = nostr.differences {
+            rows.push(("differences", grouped(differences.into())));
         }
     }
     if let Some(url) = &config.push_url {

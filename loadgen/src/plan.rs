@@ -27,6 +27,8 @@ pub struct Plan {
     pub tls: Option<Tls>,
     /// Offer permessage-deflate without context takeover (RFC 7692 §7.1.1).
     pub deflate: bool,
+    /// Leave Nagle's algorithm on (RFC 1122 §4.2.3.4).
+    pub nagle: bool,
     /// Threads that share the connections.
     pub threads: u32,
     /// How these threads are scheduled.
@@ -152,25 +154,36 @@ pub struct Nostr {
     pub keys: u32,
     /// Keys of a filter that has authors.
     pub authors: u32,
-    /// Events that are signed for a closed loop.
+    /// Events that are signed for a closed loop, or that are stored and queried.
     pub events: u32,
-    /// Clients synchronize in place of publishing.
+    /// The clients query stored events.
+    pub query: Option<Query>,
+    /// The clients synchronize their sets of events.
     pub sync: Option<NostrSync>,
 }
 
 /// Synchronizations (NIP-77) with a Nostr relay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NostrSync {
-    /// Events that are stored before the run.
-    pub stored: u32,
     /// Events that either only the client has or only the relay.
     pub differences: u32,
+}
+
+/// Queries of stored events.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Query {
+    /// The limit of each query.
+    pub rows: u32,
+    /// An earlier run has stored the events.
+    pub is_stored: bool,
+    /// Events that share a `created_at`.
+    pub same_second: u32,
 }
 
 /// Kinds of filters of Nostr subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Filters {
-    /// A third each of the next three.
+    /// An equal part each of kinds, authors and tags, and for queries ids.
     Mixed,
     /// One or two kinds of four.
     Kinds,
@@ -178,6 +191,8 @@ pub enum Filters {
     Authors,
     /// One topic of 64.
     Tags,
+    /// Ids of stored events, only of `nostr-query`.
+    Ids,
     /// Everything.
     All,
 }

@@ -203,7 +203,7 @@ fn a_refused_subscription_ends_the_run_with_the_reason() {
 }
 
 /// Three clients that synchronize with a relay that has 600 events.
-const SYNC: &str = "--scenario nostr-sync --clients 3 --stored 600 --differences 41 --keys 5 \
+const SYNC: &str = "--scenario nostr-sync --clients 3 --events 600 --differences 41 --keys 5 \
                     --warmup 0";
 
 #[test]
@@ -228,7 +228,7 @@ fn synchronizing_clients_find_what_their_sets_differ_in() {
     assert!(digits.iter().all(|sum| *sum > 1_000 * ended), "{nostr:#}");
     let config = &first["config"]["nostr"];
     assert_eq!(
-        (&config["stored"], &config["differences"]),
+        (&config["events"], &config["differences"]),
         (&json!(600), &json!(41))
     );
     let (code, second) = report(
@@ -279,11 +279,11 @@ fn events_that_cannot_be_stored_end_the_run() {
     );
     engine.stop();
     for (load, wrong) in [
-        ("--scenario nostr-publish --stored 5", "--stored"),
+        ("--scenario nostr-publish --differences 5", "--differences"),
         ("--differences 5", "--differences"),
-        ("--scenario nostr-sync --events 5", "--events"),
+        ("--scenario nostr-sync --stored --seed 1", "--stored"),
         (
-            "--scenario nostr-sync --stored 5 --differences 6",
+            "--scenario nostr-sync --events 5 --differences 6",
             "--differences",
         ),
     ] {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use corecast_nostr::{EventLimits, QueryLimits, RelayUrls};
+use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls, from_hex};
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
-use crate::relay::nostr::{NostrSettings, SyncSettings};
+use crate::relay::nostr::{NostrSettings, SyncSettings, policies};
 
 /// Most threads that answer queries by default: more of them would only wait for each other.
 const READERS_AUTO_MAX: usize = 4;
@@ -21,6 +21,12 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
     let urls = config.urls.iter().map(ToString::to_string).collect();
     NostrSettings {
         urls: RelayUrls::new(urls),
+        // The configuration has keys in this form only.
+        admins: config
+            .admins
+            .iter()
+            .filter_map(|key| from_hex(key))
+            .collect(),
         memory_events: config.memory_events,
         info: config.info.clone(),
         challenges_all: config.auth.challenge == NostrChallenge::Connect,
@@ -38,6 +44,9 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
             second_max: SECOND_ROWS_MAX,
         },
         count_max: config.queries.count as u64,
+        filter_syntax: FilterSyntax {
+            and_tags: config.queries.and_tags,
+        },
         sync: SyncSettings {
             events_max: config.sync.events,
             sessions_max: config.sync.sessions,
@@ -46,6 +55,7 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
         readers: config.readers.unwrap_or_else(readers),
         deflate: endpoint.deflate,
         message_bytes: endpoint.message_bytes,
+        hooks: policies::named(&config.policies),
     }
 }
 

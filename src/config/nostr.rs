@@ -1,6 +1,7 @@
 //! `endpoints.<name>.nostr`: the settings of a relay for Nostr.
 
 mod check;
+mod policies;
 mod values;
 
 use std::fmt;
@@ -13,10 +14,11 @@ use super::quantity::KIB;
 use crate::guard::Origin;
 
 pub(super) use self::check::{conflicts, defaults_beside, warnings};
+pub use self::policies::{NostrKinds, NostrPolicy, NostrPolicyError, NostrRate};
 pub(super) use self::values::{
-    AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT, KEYS,
-    MEMORY_EVENTS, OFF_OR_AGE, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS, SUBSCRIPTIONS,
-    SYNC_IDLE, SYNC_SESSIONS, SYNCED, TAGS, VALUES,
+    ADMINS, AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT,
+    KEYS, MEMORY_EVENTS, OFF_OR_AGE, POLICIES, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS,
+    SUBSCRIPTIONS, SYNC_IDLE, SYNC_SESSIONS, SYNCED, TAGS, VALUES,
 };
 
 with_defaults! {
@@ -26,6 +28,8 @@ with_defaults! {
         /// The URLs by which clients know the relay; the first is the canonical one. Empty: clients
         /// cannot prove that they have a key (NIP-42).
         pub urls: Vec<RelayUrl> = Vec::new(),
+        /// Keys that may manage the relay (NIP-86), 64 lower-case hexadecimal digits each.
+        pub admins: Vec<String> = Vec::new(),
         /// Events that are kept in memory; if there are more, the oldest are dropped first.
         pub memory_events: usize = 100_000,
         /// The relay's description of itself.
@@ -40,6 +44,8 @@ with_defaults! {
         pub sync: NostrSyncConfig = NostrSyncConfig::default(),
         /// Threads that answer queries; `None` leaves it to the relay.
         pub readers: Option<usize> = None,
+        /// Policies for events, filters and connections, in order.
+        pub policies: Vec<NostrPolicy> = Vec::new(),
     }
 }
 
@@ -130,6 +136,8 @@ with_defaults! {
         pub limit_default: usize = 500,
         /// Events that a COUNT reads. If there are more, its answer is approximate.
         pub count: usize = 1_000_000,
+        /// Whether filters may ask for events that have all of several tags (NIP-91).
+        pub and_tags: bool = false,
     }
 }
 

@@ -302,7 +302,7 @@ async def test_the_information_document_says_what_the_relay_does(relay):
 
     document = await asyncio.to_thread(read)
     assert document["name"] == NAME
-    assert document["supported_nips"] == [1, 11, 40, 42, 45, 59, 67, 70, 77]
+    assert document["supported_nips"] == [1, 9, 11, 40, 42, 45, 59, 62, 67, 70, 77]
 
 
 async def on_a_loop(test, relay):

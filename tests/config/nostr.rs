@@ -101,7 +101,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
             .try_fold(example, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in the example");
     }
-    assert_eq!(keys.len(), 30);
+    assert_eq!(keys.len(), 31);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn every_nostr_key_changes_only_its_field() {
             ("CORECAST_ENDPOINTS_NOSTR_KIND", "nostr"),
             ("CORECAST_ENDPOINTS_NOSTR_PATH", "/nostr"),
         ];
-        if expected.auth.read || expected.auth.write {
+        if expected.auth.read || expected.auth.write || !expected.admins.is_empty() {
             environment.push(("CORECAST_ENDPOINTS_NOSTR_NOSTR_URLS", "wss://a.example"));
             expected.urls = vec!["wss://a.example".parse().expect("a URL")];
         }
@@ -182,6 +182,8 @@ fn values_that_are_none_are_refused_at_their_place() {
         ("auth.read", "maybe", "neither true nor false"),
         ("auth.private_kinds", "[4, x]", "\"x\" is not a kind"),
         ("auth.private_kinds", "[65536]", "0 to 65535"),
+        ("admins", "[npub1x]", "is not a public key"),
+        ("admins", "{}", "is not a list of public keys"),
         ("auth.private_kinds", "[-1]", "0 to 65535"),
         ("auth.private_kinds", "['+1']", "0 to 65535"),
         ("auth.keys", "1001", "more than the maximum, 1000"),
@@ -212,9 +214,15 @@ fn values_that_are_none_are_refused_at_their_place() {
 
 #[test]
 fn a_secret_key_in_the_place_of_a_public_one_is_not_repeated() {
-    let found = problems(&file_of("endpoints.hub.nostr.info.pubkey", "nsec1secret"));
-    assert!(found[0].contains("a secret key is not a public key"));
-    assert!(!found[0].contains("nsec1secret"), "{found:?}");
+    for (key, value) in [
+        ("info.pubkey", "nsec1secret".to_owned()),
+        ("admins", "nsec1secret".to_owned()),
+        ("admins", format!("[{HEX_KEY}, nsec1secret]")),
+    ] {
+        let found = problems(&file_of(&format!("endpoints.hub.nostr.{key}"), &value));
+        assert!(found[0].contains("a secret key is not a public key"));
+        assert!(!found[0].contains("nsec1secret"), "{found:?}");
+    }
 }
 
 #[test]
@@ -246,6 +254,11 @@ fn conflicting_nostr_keys_are_reported_with_their_place() {
             "nostr: {auth: {write: true}, urls: []}",
             "nostr.auth.write",
             "endpoints.nostr.nostr.urls is empty",
+        ),
+        (
+            &format!("nostr: {{admins: [{HEX_KEY}]}}"),
+            "nostr.admins",
+            "no admin can sign a call (NIP-86) while endpoints.nostr.nostr.urls is empty",
         ),
         (
             "nostr: {events: {bytes: 512001}}",

@@ -312,6 +312,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
             relay(c).info.payments_url = text("https://example.com/p");
         },
     ),
+    ("endpoints.nostr.nostr.admins", HEX_KEY, |c| {
+        relay(c).admins = vec![HEX_KEY.to_owned()];
+    }),
     ("endpoints.nostr.nostr.auth.challenge", "connect", |c| {
         relay(c).auth.challenge = NostrChallenge::Connect;
     }),
@@ -363,6 +366,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.queries.limit_default", "8", |c| {
         relay(c).queries.limit_default = 8;
     }),
+    ("endpoints.nostr.nostr.queries.and_tags", "true", |c| {
+        relay(c).queries.and_tags = true;
+    }),
     ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
     }),
@@ -378,6 +384,19 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.readers", "64", |c| {
         relay(c).readers = Some(64);
     }),
+    (
+        "endpoints.nostr.nostr.policies",
+        "sane_defaults, prevent_large_tags=1KiB, event_ip_rate_limiter=2/3m/10",
+        |c| {
+            let policies = [
+                "sane_defaults",
+                "prevent_large_tags=1KiB",
+                "event_ip_rate_limiter=2/3m/10",
+            ];
+            let read = policies.map(|policy| policy.parse().expect("a policy"));
+            relay(c).policies = read.to_vec();
+        },
+    ),
     ("endpoints.hub.origins.allow", "same", |c| {
         hub(c).origins.allow = Some(vec![Origin::Same]);
     }),

@@ -6,6 +6,8 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::Signal;
+
 use crate::stage::Stage;
 use crate::support::client::{CONTINUATION, Client, FIN, PONG, TEXT, fragment, frame};
 
@@ -59,26 +61,38 @@ fn empty_fragments_without_pause() {
 
 #[test]
 fn publishers_that_send_all_they_can_in_rooms_of_their_own() {
-    const MESSAGES: usize = 4_000;
+    // The relay is stopped until each publisher has sent its first messages, which fit into any
+    // socket, but are more work than one connection gets in a turn.
+    const PUBLISHERS: usize = 12;
+    const FIRST: usize = 3_000;
+    const MESSAGES: usize = 20_000;
+    const BYTES: usize = 10;
     let stage = Stage::start(&[]);
-    let message = frame(TEXT, &[b'x'; 1_000]);
+    let message = frame(TEXT, &[b'x'; BYTES]);
+    let mut publishers: Vec<Client> = (0..PUBLISHERS)
+        .map(|number| stage.open(&format!("/alone/{number}")))
+        .collect();
+    stage.relay.signal(Signal::STOP);
+    for publisher in &mut publishers {
+        publisher.send(&message.repeat(FIRST));
+    }
+    stage.relay.signal(Signal::CONT);
     thread::scope(|scope| {
-        for number in 0..12 {
-            let mut client = stage.open(&format!("/alone/{number}"));
+        for mut publisher in publishers {
             let (stage, message) = (&stage, &message);
             scope.spawn(move || {
-                let mut own = client.stream.try_clone().expect("a socket");
+                let mut own = publisher.stream.try_clone().expect("a socket");
                 let reading = scope.spawn(move || {
-                    let mut left = MESSAGES * (4 + 1_000);
+                    let mut left = MESSAGES * (2 + BYTES);
                     let mut buffer = vec![0; 64 * 1024];
                     while left > 0 {
                         let most = left.min(buffer.len());
                         left -= own.read(&mut buffer[..most]).expect("it goes on");
                     }
                 });
-                (0..MESSAGES / 100).for_each(|_| client.send(&message.repeat(100)));
+                publisher.send(&message.repeat(MESSAGES - FIRST));
                 reading.join().expect("all of its own messages");
-                stage.leave(client);
+                stage.leave(publisher);
             });
         }
         stage.witness.goes_on();
@@ -121,7 +135,10 @@ fn many_who_are_in_many_rooms_vanish_at_once() {
         goer.send(&subscriptions);
         goer.round_trip();
     }
+    // The relay hears of all of them at once.
+    stage.relay.signal(Signal::STOP);
     drop(goers);
+    stage.relay.signal(Signal::CONT);
     stage.wait_for("closed client_gone", GOERS);
     stage.witness.goes_on();
     assert!(cuts(&stage, "read") + cuts(&stage, "close") > 0.0);

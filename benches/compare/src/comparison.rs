@@ -177,7 +177,7 @@ fn measure_case(lab: &Lab, case: &Case, rounds: u32, quiet: &mut Quiet) -> Resul
 /// The order of the contenders: each round begins with another one, and every second round goes
 /// backwards. So the after-effects of a server (a CPU at another clock, a host that has given time
 /// to others) do not always affect the same successor.
-fn order(round: u32, contenders: usize) -> Vec<usize> {
+pub(crate) fn order(round: u32, contenders: usize) -> Vec<usize> {
     let first = round as usize / 2;
     let mut order: Vec<usize> = (0..contenders)
         .map(|at| (first + at) % contenders)
@@ -189,7 +189,7 @@ fn order(round: u32, contenders: usize) -> Vec<usize> {
 }
 
 /// On a terminal: the progress, in a line that is overwritten.
-fn progress(text: &str) {
+pub(crate) fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r{text}\x1b[K");
     }

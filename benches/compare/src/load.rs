@@ -40,6 +40,34 @@ pub(crate) struct RelayReport {
     pub(crate) latency_ns: Quantiles,
     pub(crate) right: bool,
     pub(crate) invalid_reasons: Vec<String>,
+    /// By kind.
+    #[serde(default)]
+    pub(crate) errors: Vec<Count>,
+    /// Of a Nostr relay.
+    #[serde(default)]
+    pub(crate) nostr: Option<Answers>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) error: String,
+    pub(crate) count: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answers {
+    /// Events that were answered with OK true.
+    pub(crate) accepted: u64,
+    /// What the relay said when it refused something.
+    pub(crate) texts: Vec<String>,
+    #[serde(default)]
+    pub(crate) queries: Option<Queries>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Queries {
+    pub(crate) rows: u64,
+    pub(crate) rows_per_second: f64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,6 +17,7 @@ mod fairness;
 mod load;
 mod machine;
 mod measure;
+mod nostr;
 mod process;
 mod procfs;
 mod programs;
@@ -66,6 +67,8 @@ enum Command {
     },
     /// Measure 1, 2, 4, … shards against generators on the remaining cores
     Scaling(ScalingArgs),
+    /// Measure this relay beside other Nostr relays
+    Nostr(nostr::Args),
     /// Measure a well-behaved pair beside possible disturbances, and the memory that clients make a
     /// relay hold
     Fairness(FairnessArgs),
@@ -214,6 +217,7 @@ fn main() -> ExitCode {
             awake::spin();
             Ok(true)
         }
+        Some(Command::Nostr(wanted)) => compare_nostr(wanted, &args.folders),
         Some(Command::Fairness(wanted)) => be_fair(wanted, &args.folders),
         Some(Command::Pair(args)) => fairness::pair(args).map(|()| true),
         Some(Command::Disturb(args)) => fairness::disturb(args).map(|()| true),
@@ -308,6 +312,15 @@ fn scale(args: &ScalingArgs, folders: &Folders) -> Result<()> {
     scaling.write(&file)?;
     println!("wrote {}", file.display());
     Ok(())
+}
+
+/// True if every target was reached.
+fn compare_nostr(args: &nostr::Args, folders: &Folders) -> Result<bool> {
+    let places = folders.places();
+    let window = Duration::from_millis(args.window_ms);
+    let lab = comparison::lab(places.own("loadgen")?, &folders.folder, window)?;
+    let plan = args.plan(places.own("corecast")?, &folders.results)?;
+    nostr::run(&lab, &plan)
 }
 
 /// True if every figure is within its limit.

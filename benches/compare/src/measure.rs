@@ -375,7 +375,7 @@ impl Lab {
     }
 
     /// The server's CPU time once it is idle.
-    fn settled_cpu(&self, server: &Server) -> Result<Duration> {
+    pub(crate) fn settled_cpu(&self, server: &Server) -> Result<Duration> {
         self.idle_again(server)?;
         procfs::cpu_time(server.pid()).context("reading the server's CPU time")
     }
@@ -417,7 +417,7 @@ fn window_for(clients: u32, window: Duration) -> Duration {
     window * clients.div_ceil(2_500)
 }
 
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 

@@ -203,7 +203,20 @@ impl Server {
         on: &[usize],
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let port = free_port()?;
+        Self::start_at(free_port()?, name, command, folder, cpus, on, interrupt)
+    }
+
+    /// The same with a port that was chosen before.
+    #[allow(clippy::too_many_arguments, reason = "it starts another process")]
+    pub(crate) fn start_at(
+        port: u16,
+        name: &str,
+        command: &[String],
+        folder: &Path,
+        cpus: &Cpus,
+        on: &[usize],
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let words: Vec<String> = command
             .iter()
             .map(|word| word.replace("{port}", &port.to_string()))

@@ -4,7 +4,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::event::{EventError, ParsedEvent};
 use crate::hex::{Bytes32, to_hex};
-use crate::kind::CLIENT_AUTH;
+use crate::kind::{CLIENT_AUTH, VANISH};
+
+/// A request to vanish with this value of a `relay` tag is for every relay.
+const ALL_RELAYS: &str = "ALL_RELAYS";
 
 /// How far `created_at` may be off, in seconds.
 const WINDOW_S: u64 = 600;
@@ -69,9 +72,38 @@ impl RelayUrls {
         self.urls.is_empty()
     }
 
+    /// The canonical one; empty if there is none.
+    pub(crate) fn canonical(&self) -> &str {
+        self.urls.first().map_or("", String::as_str)
+    }
+
+    /// Whether `url` is one of them, or the same with `https` for `wss` or `http` for `ws`.
+    pub(crate) fn contains_page(&self, url: &str) -> bool {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        match &*scheme.to_ascii_lowercase() {
+            "https" => self.contains(&format!("wss://{rest}")),
+            "http" => self.contains(&format!("ws://{rest}")),
+            _ => self.contains(url),
+        }
+    }
+
     /// Whether `url` is one of them, ignoring the default port and trailing slashes.
     fn contains(&self, url: &str) -> bool {
         self.normal.contains(&normal(url))
+    }
+
+    /// Checks that a request to vanish is for the relay with these URLs, or for all relays
+    /// (NIP-62). Other events pass.
+    ///
+    /// # Errors
+    ///
+    /// It is for other relays, or for none.
+    pub fn check_vanish(&self, event: &ParsedEvent<'_>) -> Result<(), EventError> {
+        let is_ours = |relay: &str| relay == ALL_RELAYS || self.contains(relay);
+        match event.kind != VANISH || event.values_of("relay").any(is_ours) {
+            true => Ok(()),
+            false => Err(EventError::VanishElsewhere),
+        }
     }
 
     /// Checks a proof. Returns the key that is proven.
@@ -97,8 +129,7 @@ impl RelayUrls {
             return Err(AuthError::Challenge);
         }
         if !event.tag("relay").is_some_and(|url| self.contains(url)) {
-            let own = self.urls.first().cloned().unwrap_or_default();
-            return Err(AuthError::Relay(own));
+            return Err(AuthError::Relay(self.canonical().to_owned()));
         }
         event.check_id()?;
         let event = event.into_unverified().verify()?;
@@ -190,6 +221,44 @@ mod tests {
             .replace("\"content\":\"\"", "\"content\":\"x\"");
         let forged = urls.prove(&forged, Some(&challenge), NOW);
         assert_eq!(forged, Err(AuthError::Event(EventError::WrongId)));
+    }
+
+    #[test]
+    fn a_request_to_vanish_names_the_relay_or_all() {
+        let signer = Signer::new([9; 32]).expect("a key");
+        let urls = RelayUrls::new(vec!["wss://relay.example/nostr".into()]);
+        let check = |urls: &RelayUrls, kind: u16, relays: &[&str]| {
+            let tags = relays
+                .iter()
+                .map(|relay| vec!["relay".to_owned(), (*relay).to_owned()]);
+            let event = signer.sign(Draft {
+                kind,
+                tags: tags.collect(),
+                ..Draft::default()
+            });
+            let parsed = ParsedEvent::parse(event.json()).expect("an event");
+            urls.check_vanish(&parsed).is_ok()
+        };
+        let none = RelayUrls::default();
+        for (relays, is_ours, is_for_all) in [
+            (&["ALL_RELAYS"][..], true, true),
+            (
+                &["wss://other.example", "WSS://relay.example:443/nostr/"],
+                true,
+                false,
+            ),
+            (
+                &["wss://other.example", "wss://relay.example"],
+                false,
+                false,
+            ),
+            (&["all_relays", ""], false, false),
+            (&[], false, false),
+        ] {
+            assert_eq!(check(&urls, VANISH, relays), is_ours, "{relays:?}");
+            assert_eq!(check(&none, VANISH, relays), is_for_all, "{relays:?}");
+            assert!(check(&none, 1, relays));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Events (NIP-01): parsed as they came, checked, and kept as the JSON that is sent.
 
 mod checks;
+mod fields;
 mod signer;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ pub use self::checks::{EventError, EventLimits};
 pub use self::signer::{Draft, Signer};
 use crate::hex::{self, Bytes32};
 use crate::json::{self, Text};
-use crate::kind::{Class, class_of};
+use crate::kind::{Class, DELETION, VANISH, class_of};
 
 /// `created_at` must be below this.
 const CREATED_AT_END: u64 = 1 << 40;
@@ -105,6 +106,12 @@ impl<'m> ParsedEvent<'m> {
     pub fn tag(&self, name: &str) -> Option<&str> {
         let tag = self.tags.iter().find(|tag| is_named(tag, name))?;
         tag.get(1).map(|value| &*value.0)
+    }
+
+    /// The values of all tags of that name.
+    pub(crate) fn values_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let tags = self.tags.iter().filter(move |tag| is_named(tag, name));
+        tags.filter_map(|tag| tag.get(1).map(|value| &*value.0))
     }
 
     /// Whether the id is the hash of the event.
@@ -296,6 +303,12 @@ impl UnverifiedEvent {
         verified.map_err(|_| EventError::WrongSignature)?;
         Ok(self.event)
     }
+
+    /// The event without verifying it: for events that were verified when they were stored, here or
+    /// by a relay that is trusted.
+    pub fn trust(self) -> Event {
+        self.event
+    }
 }
 
 /// An event that its key has signed.
@@ -359,6 +372,12 @@ impl Event {
     /// Whether it has expired.
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it may remove stored events other than older versions of itself: a deletion (NIP-09)
+    /// or a request to vanish (NIP-62).
+    pub fn may_remove_others(&self) -> bool {
+        matches!(self.kind, DELETION | VANISH)
     }
 
     /// Tags with a single letter and a value, by which it can be queried.

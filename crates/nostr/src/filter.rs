@@ -21,6 +21,13 @@ pub enum FilterError {
     Unsupported(String),
 }
 
+/// Optional parts of the syntax of filters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FilterSyntax {
+    /// Keys such as `&t`, all of whose values an event must have (NIP-91).
+    pub and_tags: bool,
+}
+
 /// Conditions on events: all fields have to match, and for each list one of its values.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Filter {
@@ -32,6 +39,8 @@ pub struct Filter {
     pub kinds: Option<Box<[u16]>>,
     /// Values of tags with a single letter, sorted: the event must have one value for each letter.
     pub tags: BTreeMap<u8, Box<[Box<str>]>>,
+    /// Values of tags with a single letter, sorted: the event must have all of them (NIP-91).
+    pub all_tags: BTreeMap<u8, Box<[Box<str>]>>,
     /// The earliest `created_at`.
     pub since: Option<u64>,
     /// The latest `created_at`.
@@ -47,12 +56,41 @@ impl Filter {
     ///
     /// It is not a filter, or has an unknown key.
     pub fn parse(json: &str) -> Result<Filter, FilterError> {
+        Filter::parse_with(json, FilterSyntax::default())
+    }
+
+    /// The same with optional parts of the syntax.
+    ///
+    /// # Errors
+    ///
+    /// It is not a filter, or has an unknown key.
+    pub fn parse_with(json: &str, syntax: FilterSyntax) -> Result<Filter, FilterError> {
         let invalid = |error: serde_json::Error| FilterError::Invalid(told(&error));
-        let parsed: Parsed = serde_json::from_str(json).map_err(invalid)?;
+        let mut json = serde_json::Deserializer::from_str(json);
+        let parsed = json.deserialize_map(Keys(syntax)).map_err(invalid)?;
+        json.end().map_err(invalid)?;
         match parsed.unknown {
             Some(key) => Err(FilterError::Unsupported(key)),
-            None => Ok(parsed.filter),
+            None => Ok(parsed.filter.without_repeated_values()),
         }
+    }
+
+    /// Values of `&t` do not count in `#t`: clients repeat them there for other relays (NIP-91).
+    fn without_repeated_values(mut self) -> Filter {
+        for (letter, required) in &self.all_tags {
+            let Some(values) = self.tags.get_mut(letter) else {
+                continue;
+            };
+            let left = values
+                .iter()
+                .filter(|value| required.binary_search(value).is_err());
+            let left: Box<[Box<str>]> = left.cloned().collect();
+            match left.is_empty() && !values.is_empty() {
+                true => drop(self.tags.remove(letter)),
+                false => *values = left,
+            }
+        }
+        self
     }
 
     /// Whether the event matches. `limit` is ignored: it is for stored events.
@@ -72,6 +110,10 @@ impl Filter {
                 .tags
                 .iter()
                 .all(|(letter, values)| has_tag(event, *letter, values))
+            && self
+                .all_tags
+                .iter()
+                .all(|(letter, values)| has_all(event, *letter, values))
     }
 
     /// Whether no event can match: a list is empty, or the times exclude each other.
@@ -83,18 +125,44 @@ impl Filter {
                 .as_ref()
                 .is_some_and(|authors| authors.is_empty())
             || self.kinds.as_ref().is_some_and(|kinds| kinds.is_empty())
-            || self.tags.values().any(|values| values.is_empty())
+            || self.all_values().any(<[_]>::is_empty)
             || times.is_some_and(|(since, until)| since > until)
+    }
+
+    /// Sorts its lists, as after a change.
+    pub fn sort(&mut self) {
+        fn sort<T: Ord>(list: &mut Box<[T]>) {
+            *list = sorted(std::mem::take(list).into_vec());
+        }
+        self.ids.iter_mut().for_each(sort);
+        self.authors.iter_mut().for_each(sort);
+        self.kinds.iter_mut().for_each(sort);
+        self.tags.values_mut().for_each(sort);
+        self.all_tags.values_mut().for_each(sort);
     }
 
     /// The number of values in its lists.
     pub fn values(&self) -> usize {
-        let tags: usize = self.tags.values().map(|values| values.len()).sum();
+        let tags: usize = self.all_values().map(<[_]>::len).sum();
         self.ids.as_ref().map_or(0, |ids| ids.len())
             + self.authors.as_ref().map_or(0, |authors| authors.len())
             + self.kinds.as_ref().map_or(0, |kinds| kinds.len())
             + tags
     }
+
+    fn all_values(&self) -> impl Iterator<Item = &[Box<str>]> {
+        let values = self.tags.values().chain(self.all_tags.values());
+        values.map(|values| &**values)
+    }
+}
+
+fn has_all(event: &Event, letter: u8, values: &[Box<str>]) -> bool {
+    let is_there = |value: &str| {
+        let mut tags = event.single_letter_tags();
+        tags.any(|tag| tag == (letter, value))
+    };
+    // An empty list matches nothing, whatever its key.
+    !values.is_empty() && values.iter().all(|value| is_there(value))
 }
 
 fn has_tag(event: &Event, letter: u8, values: &[Box<str>]) -> bool {
@@ -111,13 +179,16 @@ struct Parsed {
     unknown: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Parsed {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Parsed, D::Error> {
-        from.deserialize_map(Keys)
-    }
-}
+struct Keys(FilterSyntax);
 
-struct Keys;
+/// The values of a tag that a filter asks for: `#t`, or all of them: `&t`.
+fn tag_key(key: &str, syntax: FilterSyntax) -> Option<(char, u8)> {
+    let mut chars = key.chars();
+    let sign = chars.next()?;
+    let is_known = sign == '#' || sign == '&' && syntax.and_tags;
+    let letter = letter_of(chars.as_str())?;
+    is_known.then_some((sign, letter))
+}
 
 impl<'de> Visitor<'de> for Keys {
     type Value = Parsed;
@@ -137,10 +208,14 @@ impl<'de> Visitor<'de> for Keys {
                 "since" => set(&mut filter.since, || number(&mut map, "since"))?,
                 "until" => set(&mut filter.until, || number(&mut map, "until"))?,
                 "limit" => set(&mut filter.limit, || number(&mut map, "limit"))?,
-                key => match key.strip_prefix('#').and_then(letter_of) {
-                    Some(letter) => {
-                        let values = values(&mut map, letter)?;
-                        filter.tags.insert(letter, values).is_none()
+                key => match tag_key(key, self.0) {
+                    Some((sign, letter)) => {
+                        let values = values(&mut map, key, letter)?;
+                        let tags = match sign {
+                            '&' => &mut filter.all_tags,
+                            _ => &mut filter.tags,
+                        };
+                        tags.insert(letter, values).is_none()
                     }
                     None => {
                         map.next_value::<serde::de::IgnoredAny>()?;
@@ -176,9 +251,12 @@ fn kinds<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Box<[u16]>, A::Error> {
     Ok(sorted(list(map, "kinds", "of numbers from 0 to 65535")?))
 }
 
-fn values<'de, A: MapAccess<'de>>(map: &mut A, letter: u8) -> Result<Box<[Box<str>]>, A::Error> {
-    let key = format!("#{}", char::from(letter));
-    let texts: Vec<Text<'de>> = list(map, &key, "of strings")?;
+fn values<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    key: &str,
+    letter: u8,
+) -> Result<Box<[Box<str>]>, A::Error> {
+    let texts: Vec<Text<'de>> = list(map, key, "of strings")?;
     let is_hex = |text: &Text<'_>| hex::parse::<32>(&text.0).is_some();
     if matches!(letter, b'e' | b'p') && !texts.iter().all(is_hex) {
         let told = format!("{key} must be 64 lower-case hex digits each");
@@ -329,6 +407,49 @@ mod tests {
             assert_eq!(filter.matches(&event), matches, "{json}");
             assert!(!filter.is_empty() || !matches, "{json}");
         }
+    }
+
+    fn with_and(json: &str) -> Filter {
+        Filter::parse_with(json, FilterSyntax { and_tags: true }).expect(json)
+    }
+
+    #[test]
+    fn all_values_of_an_and_key_are_required() {
+        let signer = Signer::new([1; 32]).expect("a key");
+        let tags = ["meme", "cat", "black"].map(|value| vec!["t".to_owned(), value.to_owned()]);
+        let event = signer.sign(Draft {
+            tags: tags.to_vec(),
+            ..Draft::default()
+        });
+        for (json, matches) in [
+            (r#"{"&t":["meme","cat"]}"#, true),
+            (r#"{"&t":["meme","dog"]}"#, false),
+            (r#"{"&x":["meme"]}"#, false),
+            (r#"{"&t":[]}"#, false),
+            (r##"{"&t":["meme","cat"],"#t":["black","white"]}"##, true),
+            (r##"{"&t":["meme","cat"],"#t":["white"]}"##, false),
+            // Values of & do not count in #, and if no other is left, nor does #.
+            (r##"{"&t":["meme"],"#t":["meme","white"]}"##, false),
+            (r##"{"&t":["meme"],"#t":["meme"]}"##, true),
+            (r##"{"&t":["meme"],"#t":[]}"##, false),
+        ] {
+            let filter = with_and(json);
+            assert_eq!(filter.matches(&event), matches, "{json}");
+            assert!(!filter.is_empty() || !matches, "{json}");
+        }
+        let both = with_and(r##"{"&t":["a","b","a"],"#t":["b","c"],"&e":[]}"##);
+        assert_eq!(both.values(), 3);
+        let refused = |json| {
+            let syntax = FilterSyntax { and_tags: true };
+            let parsed = Filter::parse_with(json, syntax);
+            parsed.expect_err(json).to_string()
+        };
+        let hex = "invalid: &e must be 64 lower-case hex digits each";
+        assert_eq!(refused(r#"{"&e":["x"]}"#), hex);
+        let twice = "invalid: the filter has &t twice";
+        assert_eq!(refused(r#"{"&t":[],"&t":[]}"#), twice);
+        assert!(refused(r#"{"&tt":[]}"#).starts_with("unsupported: "));
+        assert!(refused(r#"{"+t":[]}"#).starts_with("unsupported: "));
     }
 
     #[test]

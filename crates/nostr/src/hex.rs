@@ -26,6 +26,11 @@ pub(crate) fn parse_any(hex: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The bytes of 64 lower-case hexadecimal digits; `None` if `hex` is anything else.
+pub fn from_hex(hex: &str) -> Option<Bytes32> {
+    parse(hex)
+}
+
 /// Lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     hex_string(bytes)

@@ -1,7 +1,8 @@
 //! Finds the subscriptions that an event matches, without examining the others.
 //!
-//! Each filter is in one list, or in a few of one kind: of its ids, else of the tag with the fewest
-//! values, of its authors, of its kinds, or of the filters without any of these. An event's fields
+//! Each filter is in one list, or in a few of one kind: of its ids, else of a value that it
+//! requires (NIP-91), of the tag with the fewest values, of its authors, of its kinds, or of the
+//! filters without any of these. An event's fields
 //! name the lists to search, and only the filters in those are compared with it. Keys, ids and
 //! values are interned: a list of 500 authors takes 4 bytes for each, no matter how many
 //! subscriptions have them. Equal filters are stored once.
@@ -45,6 +46,8 @@ struct Interned {
     authors: Option<Box<[u32]>>,
     kinds: Option<Box<[u16]>>,
     tags: Box<[(u8, Box<[u32]>)]>,
+    /// Values that an event must have, all of them (NIP-91).
+    required: Box<[u32]>,
     since: Option<u64>,
     until: Option<u64>,
 }
@@ -64,6 +67,8 @@ struct Known {
 /// The field under which a filter is listed.
 enum Field {
     Ids,
+    /// One of the values that an event must have: the one with this index.
+    Required(usize),
     Tag(usize),
     Authors,
     Kinds,
@@ -201,6 +206,10 @@ impl LiveIndex {
     fn each_list(&mut self, filter: &Interned, mut act: impl FnMut(&mut Vec<u32>)) {
         match filter.field() {
             Field::Ids => self.ids.each_list(filter.ids.as_deref(), act),
+            Field::Required(index) => {
+                let one = filter.required.get(index..=index);
+                self.values.each_list(one, act);
+            }
             Field::Tag(index) => self.values.each_list(Some(&filter.tags[index].1), act),
             Field::Authors => self.authors.each_list(filter.authors.as_deref(), act),
             Field::Kinds => {
@@ -220,6 +229,11 @@ impl LiveIndex {
             (*letter, sorted(values))
         });
         let tags = tags.collect();
+        let required = filter.all_tags.iter().flat_map(|(letter, values)| {
+            let values = values.iter();
+            values.map(|value| (*letter, value.clone()))
+        });
+        let required = sorted(required.map(|value| self.values.intern(value)));
         let ids = filter.ids.as_deref();
         let authors = filter.authors.as_deref();
         Interned {
@@ -227,6 +241,7 @@ impl LiveIndex {
             authors: authors.map(|each| sorted(each.iter().map(|key| self.authors.intern(*key)))),
             kinds: filter.kinds.clone(),
             tags,
+            required,
             since: filter.since,
             until: filter.until,
         }
@@ -244,6 +259,7 @@ impl LiveIndex {
             .flatten()
             .for_each(|key| self.authors.release(*key));
         let values = filter.tags.iter().flat_map(|(_, values)| values);
+        let values = values.chain(&filter.required);
         values.for_each(|value| self.values.release(*value));
     }
 }
@@ -273,6 +289,7 @@ impl Interned {
         let tag = tags.min_by_key(|(_, (_, values))| values.len());
         match (&self.ids, tag, &self.authors, &self.kinds) {
             (Some(_), ..) => Field::Ids,
+            _ if !self.required.is_empty() => Field::Required(0),
             (_, Some((index, _)), ..) => Field::Tag(index),
             (_, _, Some(_), _) => Field::Authors,
             (.., Some(_)) => Field::Kinds,
@@ -294,6 +311,10 @@ impl Interned {
             && self.tags.iter().all(|(letter, wanted)| {
                 let mut values = known.values.iter();
                 values.any(|(other, value)| other == letter && wanted.binary_search(value).is_ok())
+            })
+            && self.required.iter().all(|wanted| {
+                let mut values = known.values.iter();
+                values.any(|(_, value)| value == wanted)
             })
     }
 }

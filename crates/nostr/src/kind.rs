@@ -25,6 +25,12 @@ pub fn class_of(kind: u16) -> Class {
 
 /// Encrypted direct messages (NIP-04): the author may read them too.
 pub(crate) const DIRECT_MESSAGE: u16 = 4;
+/// Deletions (NIP-09).
+pub(crate) const DELETION: u16 = 5;
+/// Requests to vanish (NIP-62).
+pub(crate) const VANISH: u16 = 62;
+/// Wraps, which random keys sign for the recipients in their `p` tags (NIP-59).
+pub(crate) const WRAPS: [u16; 2] = [1_059, 21_059];
 /// Reposts (NIP-18), which carry another event as their content.
 pub(crate) const REPOSTS: [u16; 2] = [6, 16];
 /// Events by which clients prove a key (NIP-42).

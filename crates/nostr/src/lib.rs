@@ -1,6 +1,6 @@
 //! The Nostr protocol for a relay, without sockets or threads: events and their signatures
-//! (NIP-01), filters, messages, authentication (NIP-42), visibility, stores, and the index of live
-//! subscriptions. Time is an argument everywhere.
+//! (NIP-01), filters, messages, authentication (NIP-42, NIP-98), management (NIP-86), visibility,
+//! stores, and the index of live subscriptions. Time is an argument everywhere.
 //!
 //! A message from a client is parsed by [`ClientMessage`]. An event goes through [`ParsedEvent`],
 //! whose checks come cheapest first, and becomes an [`Event`] once its signature holds. [`Event`]s
@@ -10,11 +10,14 @@ mod auth;
 mod event;
 mod filter;
 mod hex;
+mod hll;
 mod index;
 mod json;
 mod kind;
+mod management;
 mod message;
 mod query;
+mod request_auth;
 mod store;
 mod sync;
 mod visibility;
@@ -23,12 +26,21 @@ pub use self::auth::{AuthError, Challenge, RelayUrls};
 pub use self::event::{
     Draft, Event, EventError, EventLimits, ParsedEvent, Signer, UnverifiedEvent,
 };
-pub use self::filter::{Filter, FilterError};
-pub use self::hex::{Bytes32, to_hex};
+pub use self::filter::{Filter, FilterError, FilterSyntax};
+pub use self::hex::{Bytes32, from_hex, to_hex};
+pub use self::hll::Hll;
 pub use self::index::LiveIndex;
 pub use self::kind::{Class, class_of};
+pub use self::management::{
+    Call, Change, Forbidden, Hidden, List, METHODS, Methods, Moderation, Note, NoteError,
+    RelayText, Request,
+};
 pub use self::message::{ClientMessage, MessageError, SubscriptionId, claimed_id, reply};
 pub use self::query::{Page, Position, Query, QueryLimits, Seq};
+pub use self::request_auth::{RequestAuthError, RequestProof};
+pub use self::store::{
+    BulkLoader, BulkReport, CheckReport, DiskOptions, DiskStore, OpenError, Statistics,
+};
 pub use self::store::{
     DeletionRule, Item, Items, MemoryStore, Nip09, Numbered, Outcome, Store, StoreError,
 };

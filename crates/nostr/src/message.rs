@@ -208,14 +208,20 @@ pub mod reply {
         array("EOSE", [subscription_json, hint])
     }
 
-    /// `["COUNT",sub,{"count":n}]`.
-    pub fn count(subscription_json: &str, count: u64, is_approximate: bool) -> String {
+    /// `["COUNT",sub,{"count":n}]`; `hll` are hexadecimal digits (NIP-45).
+    pub fn count(
+        subscription_json: &str,
+        count: u64,
+        is_approximate: bool,
+        hll: Option<&str>,
+    ) -> String {
         let approximate = if is_approximate {
             ",\"approximate\":true"
         } else {
             ""
         };
-        let result = format!("{{\"count\":{count}{approximate}}}");
+        let hll = hll.map_or(String::new(), |hll| format!(",\"hll\":\"{hll}\""));
+        let result = format!("{{\"count\":{count}{approximate}{hll}}}");
         array("COUNT", [subscription_json, &result])
     }
 
@@ -337,11 +343,15 @@ mod tests {
             (reply::eose("\"s\"", true), r#"["EOSE","s",["more"]]"#),
             (reply::eose("\"s\"", false), r#"["EOSE","s",["finish"]]"#),
             (
-                reply::count("\"s\"", 3, false),
+                reply::count("\"s\"", 3, false, None),
                 r#"["COUNT","s",{"count":3}]"#,
             ),
             (
-                reply::count("\"s\"", 3, true),
+                reply::count("\"s\"", 3, false, Some("0a")),
+                r#"["COUNT","s",{"count":3,"hll":"0a"}]"#,
+            ),
+            (
+                reply::count("\"s\"", 3, true, None),
                 r#"["COUNT","s",{"count":3,"approximate":true}]"#,
             ),
             (reply::event_head("\"s\""), r#"["EVENT","s","#),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::hex::Bytes32;
+use crate::management::Hidden;
 use crate::visibility::{PrivateKinds, Viewer};
 
 /// The number of a change: once stored, events are sent in this order. The first is 1.
@@ -38,9 +39,20 @@ impl Position {
         }
     }
 
+    pub(crate) fn at(created_at: u64, id: Bytes32) -> Position {
+        Position {
+            created_at: Reverse(created_at),
+            id,
+        }
+    }
+
     /// Seconds since 1970.
     pub(crate) fn created_at(&self) -> u64 {
         self.created_at.0
+    }
+
+    pub(crate) fn id(&self) -> &Bytes32 {
+        &self.id
     }
 }
 
@@ -125,6 +137,7 @@ pub struct Query {
     pub(crate) snapshot: Seq,
     pub(crate) viewer: Viewer,
     pub(crate) private: Arc<PrivateKinds>,
+    hidden: Arc<Hidden>,
     has_more: bool,
 }
 
@@ -155,8 +168,15 @@ impl Query {
             snapshot,
             viewer,
             private,
+            hidden: Arc::default(),
             has_more: false,
         }
+    }
+
+    /// Leaves out from now on the events that are hidden (NIP-86). A query of several pages may be
+    /// told before each.
+    pub fn hide(&mut self, hidden: Arc<Hidden>) {
+        self.hidden = hidden;
     }
 
     /// The last change that it sees.
@@ -178,12 +198,20 @@ impl Query {
     pub(crate) fn offer(&mut self, part: usize, event: &Event, seq: Seq, now: u64) -> bool {
         let is_seen = seq <= self.snapshot
             && !event.is_expired(now)
+            && !self.hidden.hides(event)
             && self.viewer.may_see(event, &self.private);
+        let is_wanted = is_seen && self.parts[part].filter.matches(event);
+        is_wanted && self.offer_matching(part, event.created_at())
+    }
+
+    /// Offers a row that filter number `part` matches and that may be seen. Returns whether it is
+    /// part of the answer.
+    pub(crate) fn offer_matching(&mut self, part: usize, created_at: u64) -> bool {
         let part = &mut self.parts[part];
-        if !is_seen || part.is_done || !part.filter.matches(event) {
+        if part.is_done {
             return false;
         }
-        let taken = part.take(event.created_at());
+        let taken = part.take(created_at);
         self.has_more |= taken == Taken::Past;
         taken == Taken::Yes
     }

@@ -1,9 +1,16 @@
 //! Stores of events.
 
+mod deletion;
+mod disk;
 mod memory;
+#[cfg(test)]
+mod rules;
 
 use std::sync::Arc;
 
+pub use self::disk::{
+    BulkLoader, BulkReport, CheckReport, DiskOptions, DiskStore, OpenError, Statistics,
+};
 pub use self::memory::MemoryStore;
 use crate::event::Event;
 use crate::hex::Bytes32;

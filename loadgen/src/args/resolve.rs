@@ -71,6 +71,7 @@ impl Args {
             tls: self.tls(&target)?,
             target,
             deflate: self.deflate,
+            nagle: self.nagle,
             priority: self.priority,
             threads: self.threads.min(match work {
                 Work::Handshakes(handshakes) => handshakes.concurrency,

@@ -34,6 +34,9 @@ pub enum Scenario {
     NostrFanout,
     /// 50 clients that each send a Nostr event and wait for its OK before the next.
     NostrPublish,
+    /// 8 clients query stored Nostr events, 100 times a second, 20 rows each; the events are stored
+    /// first.
+    NostrQuery,
     /// 8 clients that each synchronize their set of Nostr events with the relay's, again and again.
     NostrSync,
     /// 10 speakers that each send 8 KiB of sound 12 times a second to all others.
@@ -58,6 +61,8 @@ pub(super) struct Preset {
     pub(super) push: bool,
     /// A Nostr load with this many subscriptions per client; 0 if the clients publish.
     pub(super) nostr: Option<u32>,
+    /// The clients of this Nostr load query stored events.
+    pub(super) queries: bool,
     /// It synchronizes.
     pub(super) is_sync: bool,
     pub(super) window: Option<u32>,
@@ -139,6 +144,13 @@ impl Scenario {
             Self::NostrPublish => Preset {
                 rate: Some(Rate::Max),
                 expect: Some(Expect::Own),
+                ..Preset::nostr(0)
+            },
+            Self::NostrQuery => Preset {
+                clients: Some(8),
+                rate: Some(Rate::PerSecond(100.0)),
+                expect: Some(Expect::Own),
+                queries: true,
                 ..Preset::nostr(0)
             },
             Self::NostrSync => Preset {

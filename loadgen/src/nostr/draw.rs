@@ -8,11 +8,15 @@ use crate::stamp::SplitMix;
 
 /// Kinds of the events: all are stored, and none replaces another (NIP-01).
 const KINDS: [u16; 4] = [1, 6, 7, 1111];
+/// For queries the seed takes four of these regular kinds, which no NIP uses: nothing else that the
+/// relay has stored matches.
+const QUERY_KINDS: std::ops::Range<u16> = 3_000..4_000;
 /// Topics of the events, as values of `t` tags.
 const TOPICS: u64 = 64;
 /// Arbitrary constant that keeps the draws for keys and filters apart from others.
 const KEYS: u64 = 0x6b65_7973;
 const FILTERS: u64 = 0x6669_6c74;
+const QUERIES: u64 = 0x7175_6572;
 
 /// Draws by the run's seed.
 pub(super) struct Draws {
@@ -27,6 +31,9 @@ pub(super) struct Draws {
     /// Events are created up to this many seconds earlier.
     spread_s: u64,
     run: String,
+    kinds: [u16; 4],
+    /// For queries, part of each topic.
+    mark: String,
 }
 
 impl std::fmt::Debug for Draws {
@@ -45,6 +52,8 @@ pub(super) enum Wish {
     /// Numbers of keys.
     Authors(Vec<u32>),
     Topic(u64),
+    /// Numbers of events.
+    Ids(Vec<u32>),
 }
 
 /// The properties that filters match on.
@@ -72,8 +81,16 @@ impl Draws {
             created_at,
             spread_s: 0,
             run: run.to_owned(),
+            kinds: KINDS,
+            mark: String::new(),
         };
         let random = &mut SplitMix(seed ^ KEYS);
+        if nostr.query.is_some() {
+            let mark = SplitMix(seed ^ QUERIES).next();
+            let first = QUERY_KINDS.start + 4 * (mark % (QUERY_KINDS.len() as u64 / 4)) as u16;
+            draws.kinds = [0, 1, 2, 3].map(|number| first + number);
+            draws.mark = format!("-{mark:08x}");
+        }
         let secrets: Vec<[u8; 32]> = (0..nostr.keys).map(|_| secret(random)).collect();
         // A drawn secret is invalid once in 2^128 draws.
         draws.keys = in_parallel(&secrets, |secret| Signer::new(*secret))
@@ -98,7 +115,7 @@ impl Draws {
         let below = |bound: u64, random: &mut SplitMix| random.next() % bound;
         Traits {
             key: below(self.harmonic.len() as u64, &mut random) as u32,
-            kind: KINDS[below(KINDS.len() as u64, &mut random) as usize],
+            kind: self.kinds[below(KINDS.len() as u64, &mut random) as usize],
             topic: below(TOPICS, &mut random),
         }
     }
@@ -113,20 +130,33 @@ impl Draws {
         let traits = self.traits(number);
         let kind = traits.kind.to_string();
         let fill = self.fill_bytes.saturating_sub(kind.len());
-        let earlier_s = self.random(!number).next().checked_rem(self.spread_s);
-        let earlier_s = earlier_s.unwrap_or(0);
         let tag = |name: &str, value: String| vec![name.to_owned(), value];
         let key = &self.keys[traits.key as usize % self.keys.len()];
         key.sign(Draft {
-            created_at: self.created_at - earlier_s,
+            created_at: self.created_at(number),
             kind: traits.kind,
             tags: vec![
-                tag("t", topic(traits.topic)),
+                tag("t", self.topic(traits.topic)),
                 tag("t", self.run.clone()),
                 tag("loadgen", format!("{number:08}")),
             ],
             content: text(&mut self.random(!number), fill),
         })
+    }
+
+    /// When an event was created, in seconds since 1970.
+    pub(super) fn created_at(&self, number: u32) -> u64 {
+        match self.nostr.query {
+            Some(query) => self.created_at + u64::from(number / query.same_second),
+            None => {
+                let earlier_s = self.random(!number).next().checked_rem(self.spread_s);
+                self.created_at - earlier_s.unwrap_or(0)
+            }
+        }
+    }
+
+    fn topic(&self, number: u64) -> String {
+        format!("topic-{number:02}{}", self.mark)
     }
 
     /// Draws what each of `count` subscriptions asks for.
@@ -141,16 +171,53 @@ impl Draws {
             Filters::Mixed => kinds[(random.next() % 3) as usize],
             other => other,
         };
+        self.wish_of(of, random)
+    }
+
+    fn wish_of(&self, of: Filters, random: &mut SplitMix) -> Wish {
         match of {
             Filters::Kinds => {
                 let first = (random.next() % KINDS.len() as u64) as usize;
                 let count = 1 + (random.next() % 2) as usize;
-                let kinds = KINDS.iter().cycle().skip(first).take(count);
+                let kinds = self.kinds.iter().cycle().skip(first).take(count);
                 Wish::Kinds(kinds.copied().collect())
             }
             Filters::Authors => Wish::Authors(self.authors(random)),
             Filters::Tags => Wish::Topic(random.next() % TOPICS),
-            Filters::All | Filters::Mixed => Wish::All,
+            Filters::All | Filters::Mixed | Filters::Ids => Wish::All,
+        }
+    }
+
+    /// Draws `count` queries for `events` stored events; those by id have up to `rows` ids.
+    pub(super) fn queries(&self, count: u32, events: u32, rows: u32) -> Vec<Wish> {
+        const KINDS: [Filters; 4] = [
+            Filters::Kinds,
+            Filters::Authors,
+            Filters::Tags,
+            Filters::Ids,
+        ];
+        let random = &mut SplitMix(self.seed ^ QUERIES);
+        let wishes = (0..count).map(|number| {
+            let of = match self.nostr.filters {
+                Filters::Mixed => KINDS[number as usize % KINDS.len()],
+                other => other,
+            };
+            match of {
+                Filters::Ids => Wish::Ids(distinct(random, events, rows)),
+                other => self.wish_of(other, random),
+            }
+        });
+        wishes.collect()
+    }
+
+    /// The filter of a query for stored events, whose ids are given by number.
+    pub(super) fn query(&self, wish: &Wish, rows: u32, ids: &[&str]) -> String {
+        match wish {
+            Wish::Ids(numbers) => {
+                let ids: Vec<_> = numbers.iter().map(|number| ids[*number as usize]).collect();
+                json!({"ids": ids, "limit": rows}).to_string()
+            }
+            wish => self.filter(wish, rows),
         }
     }
 
@@ -175,26 +242,35 @@ impl Draws {
         chosen.into_iter().collect()
     }
 
-    /// The filter of a REQ: nothing that is already stored, only new events.
-    pub(super) fn filter(&self, wish: &Wish) -> String {
+    /// The filter of a REQ: with limit 0 for nothing that is already stored, only new events.
+    pub(super) fn filter(&self, wish: &Wish, limit: u32) -> String {
         let filter = match wish {
-            Wish::All => json!({"kinds": KINDS, "limit": 0}),
-            Wish::Kinds(kinds) => json!({"kinds": kinds, "limit": 0}),
+            Wish::All | Wish::Ids(_) => json!({"kinds": self.kinds, "limit": limit}),
+            Wish::Kinds(kinds) => json!({"kinds": kinds, "limit": limit}),
             Wish::Authors(keys) => {
                 let keys = keys
                     .iter()
                     .map(|key| &self.keys[*key as usize % self.keys.len()]);
                 let keys: Vec<_> = keys.map(|key| to_hex(&key.public_key())).collect();
-                json!({"authors": keys, "limit": 0})
+                json!({"authors": keys, "limit": limit})
             }
-            Wish::Topic(number) => json!({"#t": [topic(*number)], "limit": 0}),
+            Wish::Topic(number) => json!({"#t": [self.topic(*number)], "limit": limit}),
         };
         filter.to_string()
     }
 }
 
-fn topic(number: u64) -> String {
-    format!("topic-{number:02}")
+/// Up to `count` distinct numbers below `end`.
+fn distinct(random: &mut SplitMix, end: u32, count: u32) -> Vec<u32> {
+    let mut chosen = std::collections::BTreeSet::new();
+    // One number twice makes the list shorter, which only matters if it is nearly all of them.
+    for _ in 0..2 * count {
+        chosen.insert((random.next() % u64::from(end)) as u32);
+        if chosen.len() == count as usize {
+            break;
+        }
+    }
+    chosen.into_iter().collect()
 }
 
 fn secret(random: &mut SplitMix) -> [u8; 32] {
@@ -249,6 +325,7 @@ pub(super) mod tests {
         authors: 5,
         events: 100,
         sync: None,
+        query: None,
     };
 
     fn draws(seed: u64) -> Draws {
@@ -260,7 +337,7 @@ pub(super) mod tests {
         let (one, same, other) = (draws(1), draws(1), draws(2));
         let filters = |draws: &Draws| {
             let wishes = draws.wishes(60);
-            let filters = wishes.iter().map(|wish| draws.filter(wish));
+            let filters = wishes.iter().map(|wish| draws.filter(wish, 0));
             filters.collect::<Vec<_>>()
         };
         assert_eq!(filters(&one), filters(&same));

@@ -7,10 +7,11 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 use tungstenite::protocol::frame::coding::{Control, Data};
 
+use super::asking::{QueryOutcome, Querying};
 use super::bits::Bits;
-use super::script::{Answer, Script, Sending, append_text, id_part};
+use super::script::{Answer, Script, Sending, Signed, append_text, id_part};
 use super::stored::{self, Question};
-use super::sync::{self, Next, Syncing};
+use super::sync::Syncing;
 use crate::check::Counts;
 use crate::client::Client;
 use crate::control::Shared;
@@ -39,22 +40,23 @@ const NOTHING: u32 = u32::MAX;
 /// One thread's listener.
 pub(crate) struct Listener {
     /// By the client's index in the thread.
-    clients: Vec<Hearing>,
+    pub(super) clients: Vec<Hearing>,
     inflater: Inflater,
     /// Events as this relay encodes them, if that differs from how they were sent.
     forms: HashMap<u32, Box<[u8]>>,
-    ok_times: Histogram<u64>,
+    pub(super) ok_times: Histogram<u64>,
     question: Option<Question>,
-    syncing: Syncing,
-    outcome: NostrOutcome,
+    pub(super) syncing: Syncing,
+    pub(super) outcome: NostrOutcome,
 }
 
 /// One client's subscriptions.
 #[derive(Debug, Default)]
-struct Hearing {
+pub(super) struct Hearing {
     subscriptions: Vec<Subscription>,
-    /// REQs whose EOSE has not come yet.
-    awaits: u32,
+    /// REQs whose EOSE has not come yet; 1 while it stores events.
+    pub(super) awaits: u32,
+    pub(super) querying: Querying,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,9 @@ pub(crate) struct NostrOutcome {
     pub(super) orders: Vec<(u32, u64)>,
     /// By prefix.
     pub(super) refused: BTreeMap<String, u64>,
+    /// Subscriptions, or queries.
     pub(super) closed: BTreeMap<String, u64>,
+    pub(super) queries: QueryOutcome,
     pub(super) notices: u64,
     pub(super) texts: Vec<String>,
     pub(super) ok_times: Option<Histogram<u64>>,
@@ -102,22 +106,24 @@ pub(crate) struct Said {
     pub(crate) replies: Vec<u8>,
     /// The server sent a Close with this code and reason.
     pub(crate) closed: Option<(u16, String)>,
-    /// All subscriptions are live.
+    /// All subscriptions are live, or all events are stored.
     pub(crate) is_settled: bool,
-    /// A subscription was refused before the run began.
+    /// An event was stored before the run began.
+    pub(crate) is_alive: bool,
+    /// A subscription or an event was refused before the run began.
     pub(crate) refused: Option<String>,
 }
 
 /// Borrowed state while messages are handled.
-struct Turn<'a> {
-    place: usize,
-    client: &'a mut Client,
-    script: &'a Script,
-    moment: Moment,
+pub(super) struct Turn<'a> {
+    pub(super) place: usize,
+    pub(super) client: &'a mut Client,
+    pub(super) script: &'a Script,
+    pub(super) moment: Moment,
     measure_ns: u64,
-    tally: &'a mut Tally,
-    interval: &'a mut Interval,
-    said: Said,
+    pub(super) tally: &'a mut Tally,
+    pub(super) interval: &'a mut Interval,
+    pub(super) said: Said,
 }
 
 impl Listener {
@@ -133,11 +139,20 @@ impl Listener {
         }
     }
 
-    /// The frames that subscribe the client at `place`, which was just upgraded; empty for one that
-    /// only publishes.
-    pub(crate) fn subscribe(&mut self, place: usize, client: &Client, script: &Script) -> Vec<u8> {
+    /// The frames that subscribe the client at `place`, which was just upgraded, or that store its
+    /// events; empty for one that only publishes.
+    pub(crate) fn subscribe(
+        &mut self,
+        place: usize,
+        client: &Client,
+        script: &Script,
+        now_ns: u64,
+    ) -> Vec<u8> {
         if self.clients.len() <= place {
             self.clients.resize_with(place + 1, Hearing::default);
+        }
+        if script.queries.is_some() {
+            return self.store(place, client, script, now_ns);
         }
         let mut frames = Vec::new();
         if client.role != Role::Full {
@@ -164,14 +179,14 @@ impl Listener {
         frames
     }
 
-    /// Whether some subscription of the client at `place` is not live yet.
+    /// Whether some subscription of the client at `place` is not live yet, or some event not stored.
     pub(crate) fn awaits(&self, place: usize) -> bool {
         self.clients.get(place).is_some_and(|one| one.awaits > 0)
     }
 
     /// The frame that asks for the stored events, after a run in which clients publish.
     pub(crate) fn ask(&mut self, script: &Script) -> Option<Vec<u8>> {
-        if script.per_client > 0 || script.syncs.is_some() {
+        if script.per_client > 0 || script.queries.is_some() || script.syncs.is_some() {
             return None;
         }
         let (question, frame) = Question::new(script);
@@ -368,10 +383,7 @@ impl Listener {
             }
             "EOSE" => self.eose(text(1), turn),
             "NEG-MSG" => self.neg(text(1), items.get(2), turn),
-            "NEG-ERR" => match sync::number_of(text(1)) {
-                Some(number) => self.answered(number, Verdict::Refused(text(2)), turn),
-                None => turn.client.receiver.foreign += 1,
-            },
+            "NEG-ERR" => self.neg_refused(text(1), text(2), turn),
             "CLOSED" => self.closed(text(1), text(2), turn),
             "COUNT" if self.is_asking() && text(1) == stored::NAME => {
                 if let (Some(question), Some(answer)) = (&mut self.question, items.get(2)) {
@@ -395,7 +407,7 @@ impl Listener {
         }
     }
 
-    fn keep_text(&mut self, what: &str, text: &str) {
+    pub(super) fn keep_text(&mut self, what: &str, text: &str) {
         if self.outcome.texts.len() < TEXTS_MAX {
             let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
             self.outcome
@@ -413,6 +425,12 @@ impl Listener {
     }
 
     fn eose(&mut self, name: &str, turn: &mut Turn<'_>) {
+        if let Some(queries) = &turn.script.queries {
+            if !self.answered(name, queries, turn) {
+                turn.client.receiver.foreign += 1;
+            }
+            return;
+        }
         if let Some(question) = self.question.as_mut().filter(|_| name == stored::NAME) {
             return question.ended();
         }
@@ -432,6 +450,9 @@ impl Listener {
     fn closed(&mut self, name: &str, reason: &str, turn: &mut Turn<'_>) {
         if self.is_asking() && name == stored::NAME {
             return self.ask_otherwise(turn);
+        }
+        if turn.script.queries.is_some() && self.refused(name, reason, turn) {
+            return;
         }
         let awaits = self.awaits(turn.place);
         match self.subscription(name, turn) {
@@ -453,44 +474,21 @@ impl Listener {
     }
 
     fn ok(&mut self, id: &str, is_taken: bool, reason: &str, turn: &mut Turn<'_>) {
+        if turn.script.queries.is_some() {
+            return self.stored(id, is_taken, reason, turn);
+        }
         let verdict = match is_taken {
             true => Verdict::Right,
             false => Verdict::Refused(reason),
         };
         match turn.script.number_of(id.as_bytes()) {
-            Some(number) => self.answered(number, verdict, turn),
+            Some(number) => self.settle(number, verdict, turn),
             None => turn.client.receiver.foreign += 1,
         }
     }
 
-    /// Handles a message of a synchronization.
-    fn neg(&mut self, name: &str, hex: Option<&Value>, turn: &mut Turn<'_>) {
-        let (Some(syncs), Some(number), Some(hex)) =
-            (&turn.script.syncs, sync::number_of(name), hex)
-        else {
-            turn.client.receiver.foreign += 1;
-            return;
-        };
-        match self.syncing.take(syncs, turn.script.mask(), number, hex) {
-            Next::Answer(frame) => turn.said.replies.extend(frame),
-            Next::Over(frame, is_right) => {
-                turn.said.replies.extend(frame);
-                let verdict = if is_right {
-                    Verdict::Right
-                } else {
-                    Verdict::Wrong
-                };
-                self.answered(number, verdict, turn);
-            }
-            Next::Wrong(reason) => {
-                self.keep_text("NEG-MSG", &reason);
-                self.answered(number, Verdict::Wrong, turn);
-            }
-        }
-    }
-
     /// Handles the answer to an event, or the end of a synchronization.
-    fn answered(&mut self, number: u32, verdict: Verdict<'_>, turn: &mut Turn<'_>) {
+    pub(super) fn settle(&mut self, number: u32, verdict: Verdict<'_>, turn: &mut Turn<'_>) {
         let script = turn.script;
         let publisher = turn.client.publisher.as_ref().map(|one| one.number);
         let Some(event) = script.events.get(number as usize) else {
@@ -535,7 +533,8 @@ impl Listener {
             }
             Verdict::Right if script.per_client == 0 => {
                 counts.delivered += 1;
-                turn.record(phase, &sending, event);
+                turn.record(phase, &sending);
+                turn.note_arrival(phase, event);
             }
             Verdict::Right => {}
             Verdict::Wrong => counts.damaged += 1,
@@ -544,6 +543,9 @@ impl Listener {
 
     fn event(&mut self, name: &str, json: &[u8], turn: &mut Turn<'_>) {
         let script = turn.script;
+        if let Some(queries) = &script.queries {
+            return self.row(name, json, queries, turn);
+        }
         let clock_phase = usize::from(turn.moment.now_ns >= turn.measure_ns);
         let (number, is_intact) = match self.read(json, script) {
             Reading::Of(number, is_intact) => (number, is_intact),
@@ -589,7 +591,8 @@ impl Listener {
         match is_intact {
             true => {
                 counts.delivered += 1;
-                turn.record(phase, &sending, event);
+                turn.record(phase, &sending);
+                turn.note_arrival(phase, event);
             }
             false => counts.damaged += 1,
         }
@@ -678,13 +681,13 @@ impl Listener {
 }
 
 impl Turn<'_> {
-    fn phase_of(&self, sending: Option<Sending>) -> usize {
+    pub(super) fn phase_of(&self, sending: Option<Sending>) -> usize {
         let at_ns = sending.map_or(self.moment.now_ns, |sending| sending.due_ns);
         usize::from(at_ns >= self.measure_ns)
     }
 
     /// Records the latency of a first arrival.
-    fn record(&mut self, phase: usize, sending: &Sending, event: &super::script::Signed) {
+    pub(super) fn record(&mut self, phase: usize, sending: &Sending) {
         if phase == 0 {
             return;
         }
@@ -699,7 +702,12 @@ impl Turn<'_> {
             count: 1,
         };
         self.tally.measures.record(&burst, &self.moment);
-        event.arrived(now_ns);
+    }
+
+    fn note_arrival(&self, phase: usize, event: &Signed) {
+        if phase == 1 {
+            event.arrived(self.moment.now_ns);
+        }
     }
 
     /// Adds the changes of one read to the totals.
@@ -738,7 +746,7 @@ struct Whole {
 }
 
 /// The answer to an event, or the end of a synchronization.
-enum Verdict<'a> {
+pub(super) enum Verdict<'a> {
     Right,
     /// The differences that were found are not those of the sets.
     Wrong,
@@ -766,7 +774,7 @@ fn name_of(number: u32) -> String {
 }
 
 /// The word before the colon (NIP-01), which is meant for programs.
-fn prefix_of(reason: &str) -> String {
+pub(super) fn prefix_of(reason: &str) -> String {
     match reason.split_once(':') {
         Some((prefix, _)) if !prefix.is_empty() && prefix.len() <= 32 => {
             prefix.escape_debug().to_string()

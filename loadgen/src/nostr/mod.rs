@@ -5,11 +5,15 @@
 //! draw: keys, filters, events ─▶ script: signed, and who is to get what ─▶ listener: who got it
 //!                                                                          └▶ tell: the figures
 //! ```
-//! Everything else (connections, pacing, times, the report) is shared with other runs.
+//! If the clients query stored events, `queries` has the right answers, `asking` stores the events
+//! and asks, `answers` compares. Everything else (connections, pacing, times, the report) is shared with other runs.
 
+mod answers;
+mod asking;
 mod bits;
 mod draw;
 mod listener;
+mod queries;
 mod script;
 mod stored;
 mod sync;

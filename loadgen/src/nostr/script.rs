@@ -13,6 +13,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::bits::Bits;
 use super::draw::{Draws, Traits, Wish, in_parallel};
+use super::queries::Queries;
 use super::sync::{self, SPREAD_S, Syncs};
 use crate::error::RunError;
 use crate::first_last::Ends;
@@ -23,6 +24,8 @@ use crate::stamp::Stamp;
 
 /// The most events of a run: they are signed before it and kept in memory.
 pub(crate) const EVENTS_MAX: u64 = 500_000;
+/// The most synchronizations of a closed loop.
+const SYNCS_MAX: u64 = 100_000;
 /// The most memory for the events of a run and the sets of them.
 const BYTES_MAX: u64 = 2 << 30;
 /// Approximate memory of an event besides its JSON.
@@ -94,11 +97,17 @@ pub(crate) struct Script {
     /// By subscription, of all clients: its filter.
     pub(super) subscriptions: Vec<u32>,
     pub(super) filters: Vec<Chosen>,
+    /// Clients do not publish, but ask for the events, which are stored first.
+    pub(super) queries: Option<Queries>,
     draws: Draws,
     /// Clients synchronize: `events` are their synchronizations.
     pub(super) syncs: Option<Syncs>,
     mask: [u8; 4],
 }
+
+/// When the first event that is queried was created, in seconds since 1970: in June 2025, since
+/// relays may refuse what is too old.
+const QUERIED_AT: u64 = 1_750_000_000;
 
 /// Digits of an id by which events are looked up: a hash of 128 bits.
 pub(super) const ID_PART: usize = 32;
@@ -122,7 +131,10 @@ impl Script {
             false => 0,
         };
         let (signed, sets_bytes) = match nostr.sync {
-            Some(sync) => (u64::from(sync.stored), sync::sets_bytes(sync)),
+            Some(sync) => (
+                u64::from(nostr.events),
+                sync::sets_bytes(nostr.events, sync),
+            ),
             None => (count, 0),
         };
         let events_bytes = count * AROUND_BYTES + signed * size as u64 + sets_bytes;
@@ -135,15 +147,19 @@ impl Script {
                 BYTES_MAX >> 20
             )));
         }
-        let run = format!("loadgen-{run_id:016x}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let created_at = now.map_or(0, |since| since.as_secs());
+        let (run, created_at) = match nostr.query {
+            // Another run with this seed has the same events.
+            Some(_) => (format!("loadgen-{seed:016x}"), QUERIED_AT),
+            None => (format!("loadgen-{run_id:016x}"), now()),
+        };
         let draws = Draws::new(nostr, seed, size, created_at, &run);
         let draws = match nostr.sync {
             Some(_) => draws.spread_over(SPREAD_S),
             None => draws,
         };
-        let syncs = nostr.sync.map(|sync| Syncs::new(&draws, sync, seed, &run));
+        let syncs = nostr
+            .sync
+            .map(|sync| Syncs::new(&draws, nostr.events, sync, seed, &run));
         let wishes = draws.wishes(subscriptions);
         let mut script = Self {
             run,
@@ -158,6 +174,7 @@ impl Script {
             by_id: HashMap::with_capacity(count as usize),
             subscriptions: Vec::with_capacity(wishes.len()),
             filters: Vec::new(),
+            queries: None,
             draws,
             syncs: syncs.transpose()?,
             mask,
@@ -169,6 +186,10 @@ impl Script {
         }
         let wanted = script.take_wishes(wishes, count as usize)?;
         script.sign(count as u32, &wanted);
+        if let Some(query) = nostr.query {
+            let ids = script.events.iter().map(Signed::id).collect::<Vec<_>>();
+            script.queries = Some(Queries::new(&script.draws, query, &ids));
+        }
         Ok(script)
     }
 
@@ -180,7 +201,7 @@ impl Script {
             let number = match known.get(&wish) {
                 Some(number) => *number,
                 None => {
-                    let filter = Filter::parse(&self.draws.filter(&wish));
+                    let filter = Filter::parse(&self.draws.filter(&wish, 0));
                     let filter = filter.map_err(|error| RunError::new(error.to_string()))?;
                     let number = wanted.len() as u32;
                     wanted.push((filter, 0));
@@ -201,7 +222,7 @@ impl Script {
     /// The filter of a subscription, in JSON.
     pub(super) fn filter_of(&self, subscription: u32) -> String {
         let filter = self.subscriptions[subscription as usize];
-        self.draws.filter(&self.filters[filter as usize].wish)
+        self.draws.filter(&self.filters[filter as usize].wish, 0)
     }
 
     /// Signs all events and determines the receivers of each.
@@ -236,12 +257,15 @@ impl Script {
         self.by_id.get(part).copied()
     }
 
-    /// The next event of a publisher; `None` if none is left.
+    /// The next event of a publisher, or the next query; `None` if none is left.
     pub(crate) fn next(&self, publisher: u32, seq: u64) -> Option<u32> {
         let number = match &self.taken {
             Some(taken) => taken.fetch_add(1, Ordering::Relaxed),
             None => seq * u64::from(self.publishers) + u64::from(publisher),
         };
+        if self.queries.is_some() {
+            return Some(number as u32);
+        }
         (number < self.events.len() as u64).then_some(number as u32)
     }
 
@@ -272,6 +296,11 @@ impl Script {
             Some(syncs) => syncs.stored.len() as u64,
             None => self.events.len() as u64,
         }
+    }
+
+    /// Whether clients query stored events.
+    pub(crate) fn has_queries(&self) -> bool {
+        self.queries.is_some()
     }
 
     pub(super) fn publishers(&self) -> u32 {
@@ -324,6 +353,12 @@ impl Signed {
             last_ns: AtomicU64::new(0),
             arrivals: AtomicU64::new(0),
         }
+    }
+
+    /// Its id in hex.
+    fn id(&self) -> &str {
+        let id = self.json.get(ID_PLACE).unwrap_or_default();
+        std::str::from_utf8(id).unwrap_or_default()
     }
 
     /// How it was sent; `None` if it was not.
@@ -379,7 +414,8 @@ impl Askers {
         let mut askers = Self::default();
         for (filter, wish) in (0..).zip(wishes) {
             match wish {
-                Wish::All => askers.all.push(filter),
+                // No subscription has ids: they are of stored events.
+                Wish::All | Wish::Ids(_) => askers.all.push(filter),
                 Wish::Kinds(kinds) => kinds
                     .iter()
                     .for_each(|kind| askers.by_kind.entry(*kind).or_default().push(filter)),
@@ -403,10 +439,21 @@ impl Askers {
     }
 }
 
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
 /// The most events that a run needs.
 fn events_of(relay: &Relay, nostr: Nostr, seed: u64) -> Result<u64, RunError> {
-    let (Pace::Open { per_second, .. }, true) = (relay.pace, relay.publishers > 0) else {
+    if nostr.query.is_some() {
         return Ok(u64::from(nostr.events));
+    }
+    let (Pace::Open { per_second, .. }, true) = (relay.pace, relay.publishers > 0) else {
+        return Ok(match nostr.sync {
+            Some(_) => SYNCS_MAX,
+            None => u64::from(nostr.events),
+        });
     };
     let time = relay.ramp + relay.warmup + relay.duration;
     let about = per_second * time.as_secs_f64();
@@ -432,6 +479,9 @@ pub(super) fn id_part(json: &[u8]) -> Option<[u8; ID_PART]> {
     let id = json.strip_prefix(b"{\"id\":\"")?;
     id.first_chunk().copied()
 }
+
+/// The place of the id in canonical JSON.
+const ID_PLACE: std::ops::Range<usize> = 7..71;
 
 /// Appends a masked text frame (RFC 6455 §5.2) made of these parts.
 pub(super) fn append_text(out: &mut Vec<u8>, mask: [u8; 4], parts: &[&[u8]]) {

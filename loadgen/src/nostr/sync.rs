@@ -11,6 +11,7 @@ use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 
 use super::draw::{Draws, in_parallel};
+use super::listener::{Listener, Turn, Verdict};
 use super::script::append_text;
 use crate::error::RunError;
 use crate::plan::NostrSync;
@@ -56,8 +57,8 @@ struct Set {
 }
 
 /// Memory of the sets for that many stored events.
-pub(super) fn sets_bytes(sync: NostrSync) -> u64 {
-    u64::from(SETS) * ITEM_BYTES * (u64::from(sync.stored) + u64::from(sync.differences))
+pub(super) fn sets_bytes(events: u32, sync: NostrSync) -> u64 {
+    u64::from(SETS) * ITEM_BYTES * (u64::from(events) + u64::from(sync.differences))
 }
 
 impl Syncs {
@@ -67,11 +68,12 @@ impl Syncs {
     /// A set is not accepted by the library.
     pub(super) fn new(
         draws: &Draws,
+        events: u32,
         sync: NostrSync,
         seed: u64,
         run: &str,
     ) -> Result<Self, RunError> {
-        let numbers: Vec<u32> = (0..sync.stored).collect();
+        let numbers: Vec<u32> = (0..events).collect();
         let signed = in_parallel(&numbers, |number| {
             let event = draws.sign(*number);
             let id = Id::from_byte_array(*event.id());
@@ -158,7 +160,7 @@ struct Progress {
 }
 
 /// What follows from a message of the relay.
-pub(super) enum Next {
+enum Next {
     /// The answer, as a frame.
     Answer(Vec<u8>),
     /// It is over, with this frame as the last; whether the right differences were found.
@@ -168,13 +170,13 @@ pub(super) enum Next {
 }
 
 /// The number of a synchronization, by its name.
-pub(super) fn number_of(name: &str) -> Option<u32> {
+fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix(NAME)?.parse().ok()
 }
 
 impl Syncing {
     /// Handles a NEG-MSG.
-    pub(super) fn take(&mut self, syncs: &Syncs, mask: [u8; 4], number: u32, hex: &Value) -> Next {
+    fn take(&mut self, syncs: &Syncs, mask: [u8; 4], number: u32, hex: &Value) -> Next {
         let set = syncs.set(number);
         let progress = self.open.entry(number).or_insert_with(|| {
             self.figures.bytes_sent += set.first.len() as u64;
@@ -212,6 +214,41 @@ impl Syncing {
                 Next::Over(frame, found == set.differences)
             }
             Err(error) => Next::Wrong(error.to_string()),
+        }
+    }
+}
+
+impl Listener {
+    /// Handles a message of a synchronization.
+    pub(super) fn neg(&mut self, name: &str, hex: Option<&Value>, turn: &mut Turn<'_>) {
+        let (Some(syncs), Some(number), Some(hex)) = (&turn.script.syncs, number_of(name), hex)
+        else {
+            turn.client.receiver.foreign += 1;
+            return;
+        };
+        match self.syncing.take(syncs, turn.script.mask(), number, hex) {
+            Next::Answer(frame) => turn.said.replies.extend(frame),
+            Next::Over(frame, is_right) => {
+                turn.said.replies.extend(frame);
+                let verdict = if is_right {
+                    Verdict::Right
+                } else {
+                    Verdict::Wrong
+                };
+                self.settle(number, verdict, turn);
+            }
+            Next::Wrong(reason) => {
+                self.keep_text("NEG-MSG", &reason);
+                self.settle(number, Verdict::Wrong, turn);
+            }
+        }
+    }
+
+    /// Handles a NEG-ERR.
+    pub(super) fn neg_refused(&mut self, name: &str, reason: &str, turn: &mut Turn<'_>) {
+        match number_of(name).filter(|_| turn.script.syncs.is_some()) {
+            Some(number) => self.settle(number, Verdict::Refused(reason), turn),
+            None => turn.client.receiver.foreign += 1,
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::asking::QueryOutcome;
 use super::listener::NostrOutcome;
 use super::script::Script;
 use crate::check::Counts;
 use crate::histogram;
-use crate::report::{Deliveries, Distribution, NostrFigures, Order, Reason, Stored, SyncFigures};
+use crate::report::{
+    Deliveries, Distribution, NostrFigures, Order, QueryFigures, Reason, Stored, SyncFigures,
+};
 use crate::thread_result::ClientOutcome;
 
 /// Texts of the relay that are reported.
@@ -20,10 +23,8 @@ pub(crate) fn counts(
     clients: &[ClientOutcome],
 ) -> [Deliveries; 2] {
     let is_fanout = script.per_client > 0;
-    let refused: u64 = outcomes
-        .iter()
-        .map(|one| one.refused.values().sum::<u64>())
-        .sum();
+    let refusals = outcomes.iter().flat_map(|one| [&one.refused, &one.closed]);
+    let refused: u64 = refusals.flat_map(std::collections::BTreeMap::values).sum();
     let mut all = [0, 1].map(|phase| {
         let mut sums = Counts::default();
         clients
@@ -91,7 +92,12 @@ pub(crate) fn awaited(script: &Script, measure_ns: u64) -> u64 {
 }
 
 impl NostrFigures {
-    pub(crate) fn of(script: &Script, is_closed: bool, outcomes: Vec<NostrOutcome>) -> Self {
+    pub(crate) fn of(
+        script: &Script,
+        is_closed: bool,
+        measured_ms: f64,
+        outcomes: Vec<NostrOutcome>,
+    ) -> Self {
         let mut figures = Self {
             subscriptions: script.subscriptions.len() as u64,
             filters: script.filters.len() as u64,
@@ -101,6 +107,9 @@ impl NostrFigures {
         };
         let (mut refused, mut closed) = (BTreeMap::new(), BTreeMap::new());
         let (mut ok_times, mut questions) = (histogram::new(), Vec::new());
+        figures.queries = script
+            .has_queries()
+            .then(|| QueryFigures::of(&outcomes, measured_ms));
         for outcome in outcomes {
             add(&mut refused, outcome.refused);
             add(&mut closed, outcome.closed);
@@ -133,11 +142,32 @@ impl NostrFigures {
                 missing,
             }
         });
-        figures.ran_out = is_closed && figures.sent == script.events.len() as u64;
+        let is_publishing = !script.has_queries();
+        let is_used_up = figures.sent == script.events.len() as u64;
+        figures.ran_out = is_publishing && is_closed && is_used_up;
         figures.refused = reasons(refused);
         figures.closed = reasons(closed);
         figures.ok_ns = Distribution::of(&ok_times);
         figures
+    }
+}
+
+impl QueryFigures {
+    fn of(outcomes: &[NostrOutcome], measured_ms: f64) -> Self {
+        let sum = |of: fn(&QueryOutcome) -> u64| outcomes.iter().map(|one| of(&one.queries)).sum();
+        let measured: u64 = sum(|one| one.rows[1]);
+        Self {
+            answered: sum(|one| one.answered),
+            wrong: sum(|one| one.wrong),
+            expected_rows: sum(|one| one.expected),
+            rows: sum(|one| one.rows[0] + one.rows[1]),
+            rows_per_second: measured as f64 * 1e3 / measured_ms.max(1.0),
+            missing_rows: sum(|one| one.faults.missing),
+            unasked_rows: sum(|one| one.faults.unasked),
+            repeated_rows: sum(|one| one.faults.repeated),
+            reordered_rows: sum(|one| one.faults.reordered),
+            damaged_rows: sum(|one| one.faults.damaged),
+        }
     }
 }
 

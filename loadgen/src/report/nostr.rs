@@ -15,12 +15,18 @@ pub struct NostrConfig {
     pub keys: u32,
     /// Keys of a filter that has authors.
     pub authors: u32,
-    /// Events that were stored before the run; 0 unless clients synchronize.
-    #[serde(default)]
-    pub stored: u32,
-    /// Events that only the client or only the relay has; 0 unless clients synchronize.
-    #[serde(default)]
-    pub differences: u32,
+    /// Events that are queried or synchronized; absent for other loads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u32>,
+    /// The limit of a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
+    /// Events that share a `created_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_second: Option<u32>,
+    /// Events by which a client's set differs from the stored one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u32>,
 }
 
 /// The answers of a Nostr relay, warm-up included.
@@ -40,9 +46,9 @@ pub struct NostrFigures {
     pub refused: Vec<Reason>,
     /// Not answered.
     pub unanswered: u64,
-    /// From due to the answer, of measured events.
+    /// From due to the answer, of measured events; for queries, of the events that are stored first.
     pub ok_ns: Distribution,
-    /// Subscriptions that the relay closed, by the prefix of the reason.
+    /// Subscriptions or queries that the relay closed, by the prefix of the reason.
     pub closed: Vec<Reason>,
     /// NOTICEs.
     pub notices: u64,
@@ -53,8 +59,11 @@ pub struct NostrFigures {
     /// Whether acknowledged events are stored; absent if the relay was not asked.
     pub stored: Option<Stored>,
     /// The messages of synchronizations; absent for other loads.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syncs: Option<SyncFigures>,
+    /// The answers to queries; absent unless clients query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueryFigures>,
 }
 
 /// The messages of all synchronizations (NIP-77) of a run.
@@ -74,6 +83,32 @@ impl SyncFigures {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
     }
+}
+
+/// The answers to queries of stored events, warm-up included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueryFigures {
+    /// Queries that were answered with EOSE.
+    pub answered: u64,
+    /// Of these: with a fault in their rows.
+    pub wrong: u64,
+    /// Rows that the answers should have.
+    pub expected_rows: u64,
+    /// Rows that came.
+    pub rows: u64,
+    /// Of the measured time.
+    pub rows_per_second: f64,
+    /// Rows that match and did not come.
+    pub missing_rows: u64,
+    /// Rows that do not belong to their answer.
+    pub unasked_rows: u64,
+    /// Rows that came again in the same answer.
+    pub repeated_rows: u64,
+    /// Rows behind one that belongs behind them: the newest come first, of the same second the
+    /// lowest id (NIP-01).
+    pub reordered_rows: u64,
+    /// Rows with another content.
+    pub damaged_rows: u64,
 }
 
 /// A kind of answer, and its count.
@@ -105,14 +140,23 @@ impl NostrFigures {
     }
 
     /// Errors besides deliveries, by kind.
-    pub(crate) fn errors(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn errors(&self) -> Vec<(&'static str, u64)> {
         let sum = |all: &[Reason]| all.iter().map(|one| one.count).sum();
         // Without subscriptions a missing answer already counts as a lost delivery.
         let unanswered = match self.subscriptions {
             0 => 0,
             _ => self.unanswered,
         };
-        [
+        let rows = self.queries.iter().flat_map(|queries| {
+            [
+                ("missing_rows", queries.missing_rows),
+                ("unasked_rows", queries.unasked_rows),
+                ("repeated_rows", queries.repeated_rows),
+                ("reordered_rows", queries.reordered_rows),
+                ("damaged_rows", queries.damaged_rows),
+            ]
+        });
+        let answers = [
             ("refused", sum(&self.refused)),
             ("unanswered", unanswered),
             ("closed", sum(&self.closed)),
@@ -120,6 +164,7 @@ impl NostrFigures {
                 "missing",
                 self.stored.as_ref().map_or(0, |stored| stored.missing),
             ),
-        ]
+        ];
+        answers.into_iter().chain(rows).collect()
     }
 }

@@ -43,7 +43,8 @@ pub struct RelayReport {
     pub wire: Wire,
     /// Errors by kind: `lost`, `repeated`, `reordered`, `damaged`, `misrouted`, `early`, `order`,
     /// `unsent`, `disconnected`, `protocol`, and for a Nostr relay `refused`, `unanswered`,
-    /// `closed`, `missing`. Kinds that did not occur are omitted.
+    /// `closed`, `missing`, `missing_rows`, `unasked_rows`, `repeated_rows`, `reordered_rows`,
+    /// `damaged_rows`. Kinds that did not occur are omitted.
     pub errors: Vec<ErrorCount>,
     /// Explanations of these errors, and of faults that could not be counted.
     #[serde(default)]
@@ -143,6 +144,9 @@ pub struct RelayConfig {
     pub payload: String,
     /// permessage-deflate was offered.
     pub deflate: bool,
+    /// Nagle's algorithm was left on.
+    #[serde(default)]
+    pub nagle: bool,
     /// The relay also sends to the publisher.
     pub echo: bool,
     /// Addresses that the clients connect from in turn; empty if the system chooses.

@@ -18,14 +18,15 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_TICK: Duration = Duration::from_millis(50);
 
 impl Worker {
-    /// Subscribes for the client at `place`, which was just upgraded. False if it has no
-    /// subscriptions.
+    /// Subscribes for the client at `place`, which was just upgraded, or stores its events. False if
+    /// it has neither.
     pub(super) fn subscribes(&mut self, place: usize) -> bool {
         let (Some(listener), Some(script)) = (&mut self.listener, &self.shared.nostr) else {
             return false;
         };
         let client = &mut self.clients[place];
-        let frames = listener.subscribe(place, client, script);
+        let now_ns = self.shared.clock.now_ns();
+        let frames = listener.subscribe(place, client, script, now_ns);
         if frames.is_empty() {
             return false;
         }
@@ -89,6 +90,10 @@ impl Worker {
         // Over TLS a read may send bytes that waited, and no further edge reports it.
         let goes_on = client.is_held() && !client.is_blocked();
         self.expected = self.expected.saturating_sub(said.withdrawn);
+        if said.is_alive {
+            // Storing may take longer than a connection may.
+            self.clients[place].started_ns = moment.now_ns;
+        }
         if let Some((code, reason)) = said.closed {
             return Err(End::closed(code, &reason));
         }

@@ -9,6 +9,7 @@ use crate::check::{Receiver, Share};
 use crate::client::{Cause, Client, Credit, End};
 use crate::control::Notice;
 use crate::histogram;
+use crate::nostr::Script;
 use crate::pacing::Publisher;
 use crate::plan::{Expect, Pace, Role};
 
@@ -139,8 +140,10 @@ impl Worker {
         if self.opening > 0
             && let Some((place, client)) = self.clients.iter().enumerate().find(is_late)
         {
+            let stores = self.shared.nostr.as_ref().is_some_and(Script::has_queries);
             let what = match client.is_opening() {
                 true => "not upgraded",
+                false if stores => "no OK for an event",
                 false => "no EOSE for every subscription",
             };
             let reason = format!("{what} within {:?}", self.shared.connect_timeout);

@@ -95,7 +95,15 @@ impl Worker {
                     sent_ns: now_ns,
                     is_held: publisher.is_held,
                 };
-                let receivers = append(&mut self.scratch, &self.shared, &self.relay, &stamp);
+                let query = match (&mut self.listener, &self.shared.nostr) {
+                    (Some(listener), Some(script)) => {
+                        listener.ask_query(place, &mut self.scratch, script, &stamp)
+                    }
+                    _ => None,
+                };
+                let receivers = query.unwrap_or_else(|| {
+                    append(&mut self.scratch, &self.shared, &self.relay, &stamp)
+                });
                 publisher.seq += 1;
                 publisher.sent[usize::from(measured)] += 1;
                 self.sent += 1;

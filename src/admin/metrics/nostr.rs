@@ -5,7 +5,7 @@ use super::row::{Group, Row};
 use super::source::Source;
 use crate::engine::Durations;
 use crate::relay::count::Count;
-use crate::relay::nostr::{EventResult, NostrStats, QueryResult, ShardDurations};
+use crate::relay::nostr::{EventResult, ManagementResult, NostrStats, QueryResult, ShardDurations};
 
 pub(super) const NOSTR: Group = Group {
     title: "Nostr",
@@ -23,6 +23,13 @@ pub(super) const NOSTR: Group = Group {
             "AUTH messages from clients (NIP-42), by result.",
             &[("result", &["taken", "refused"])],
             |it| it.nostr_each(|stats| &stats.auths),
+        ),
+        Row::counters(
+            "corecast_nostr_management_total",
+            "Calls of the management API (NIP-86), by result; refused are those that no admin has \
+             signed.",
+            &[("result", ManagementResult::LABELS)],
+            |it| it.nostr_each(|stats| &stats.management),
         ),
         Row::counter(
             "corecast_nostr_notices_total",
@@ -83,6 +90,11 @@ pub(super) const NOSTR: Group = Group {
             "Subscriptions that received more new events than the relay keeps while it sends the \
              stored ones; the rest came from the store.",
             |it| it.nostr_sum(|stats| &stats.catch_up_overflows),
+        ),
+        Row::counter(
+            "corecast_nostr_hook_failures_total",
+            "Hooks that panicked, or returned an event that is not JSON.",
+            |it| it.nostr_sum(|stats| &stats.hook_failures),
         ),
         Row::gauge(
             "corecast_nostr_store_events",

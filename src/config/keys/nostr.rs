@@ -16,6 +16,10 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
          it has a key (NIP-42). With an empty list nobody can do so, and events of private kinds \
          and protected ones (NIP-70) are refused. The relay never takes its URL from a request, \
          since another relay could pass a proof on."),
+    option!(Nostr in "nostr.", (admins), nostr::ADMINS, restart;
+        "Public keys that may manage the relay over HTTP (NIP-86): ban keys and events, block \
+         addresses, change the relay's name, and name further admins. They sign each call, with \
+         one of `urls` in it. With an empty list the management API is off; its bans stay."),
     option!(Nostr in "nostr.", (memory_events), nostr::MEMORY_EVENTS, restart;
         "Events that are kept in memory. If there are more, the oldest are dropped first. A \
          restart loses them."),
@@ -83,6 +87,9 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
          reduced to that."),
     option!(Nostr in "nostr.", (queries.count), nostr::COUNTED, restart;
         "Events that a COUNT examines. If there are more, its answer is approximate."),
+    option!(Nostr in "nostr.", (queries.and_tags), Switch, restart;
+        "true: a filter may have keys such as `&t`, all of whose values an event must have \
+         (NIP-91)."),
     option!(Nostr in "nostr.", (sync.events), nostr::SYNCED, restart;
         "Most events that a client can synchronize at a time (NIP-77). Each takes 40 bytes of \
          memory while that lasts; all clients together get memory for four times as many. off or \
@@ -93,4 +100,9 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
         "A synchronization ends after this time without a message from the client."),
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
         "Threads that answer queries. auto: depends on the number of cores."),
+    option!(Nostr in "nostr.", (policies), nostr::POLICIES, restart;
+        "Policies for events, filters and connections, in this order, such as [sane_defaults, \
+         no_empty_filters, prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7, \
+         event_ip_rate_limiter=2/3m/10]. The first one that refuses decides. docs/nostr.md lists \
+         all."),
 ];

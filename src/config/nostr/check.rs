@@ -1,6 +1,6 @@
 //! Conflicts between the keys of `nostr`, and warnings about them.
 
-use super::{NostrChallenge, NostrConfig};
+use super::{NostrChallenge, NostrConfig, NostrPolicy};
 use crate::config::endpoint::EndpointConfig;
 use crate::config::error::Conflict;
 use crate::config::quantity::show_size;
@@ -44,6 +44,8 @@ pub(crate) fn conflicts(
         policy(&own, endpoint),
         needs_urls(&own, "nostr.auth.read", nostr.auth.read, nostr, endpoint),
         needs_urls(&own, "nostr.auth.write", nostr.auth.write, nostr, endpoint),
+        admins(&own, nostr, endpoint),
+        must_auth(&own, nostr),
         events(&own, nostr, settings),
         limits(&own, nostr),
     ];
@@ -88,6 +90,30 @@ fn needs_urls(
              {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to \
              false",
             endpoint.path
+        ),
+        paths: vec![key, urls],
+    })
+}
+
+fn admins(own: Own<'_>, nostr: &NostrConfig, endpoint: &EndpointConfig) -> Option<Conflict> {
+    let (key, urls) = (own("nostr.admins"), own("nostr.urls"));
+    (!nostr.admins.is_empty() && nostr.urls.is_empty()).then(|| Conflict {
+        message: format!(
+            "{key} lists keys, but no admin can sign a call (NIP-86) while {urls} is empty; set \
+             {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to []",
+            endpoint.path
+        ),
+        paths: vec![key, urls],
+    })
+}
+
+fn must_auth(own: Own<'_>, nostr: &NostrConfig) -> Option<Conflict> {
+    let (key, urls) = (own("nostr.policies"), own("nostr.urls"));
+    let is_on = nostr.policies.contains(&NostrPolicy::MustAuth);
+    (is_on && nostr.urls.is_empty()).then(|| Conflict {
+        message: format!(
+            "{key} has must_auth, but nobody can prove a key (NIP-42) while {urls} is empty; set \
+             {urls} to the URL that clients use, or remove must_auth"
         ),
         paths: vec![key, urls],
     })

@@ -6,19 +6,21 @@ use std::time::Duration;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{NostrChallenge, RelayUrl};
+use super::{NostrChallenge, NostrPolicy, RelayUrl};
 use crate::config::form::{Form, Formed};
 use crate::config::quantity::KIB;
 use crate::config::value::{
     Codec, Count, List, Mapped, Or, Span, Text, Word, describe, plain_text, quoted,
 };
 
+pub(crate) const POLICIES: List<NostrPolicy> = List("policies", PhantomData);
 pub(crate) const RELAY_URLS: List<RelayUrl> = List("URLs", PhantomData);
 pub(crate) const CHALLENGE: Word<NostrChallenge> = Word(&[
     ("demand", NostrChallenge::Demand),
     ("connect", NostrChallenge::Connect),
 ]);
 pub(crate) const HEX_KEY: HexKey = HexKey;
+pub(crate) const ADMINS: HexKeys = HexKeys;
 pub(crate) const INFO_TEXT: Text = Text { bytes_max: 2 * KIB };
 pub(crate) const PROSE: Prose = Prose { bytes_max: 8 * KIB };
 pub(crate) const PRIVATE_KINDS: Kinds = Kinds { least: 0 };
@@ -66,6 +68,9 @@ pub(crate) const OFF_OR_AGE: Or<Span> = Or(
 /// A public key: 64 lower-case hexadecimal digits.
 pub(crate) struct HexKey;
 
+/// A list of public keys.
+pub(crate) struct HexKeys;
+
 /// A list of kinds of events.
 pub(crate) struct Kinds {
     /// The least number of kinds.
@@ -98,6 +103,25 @@ impl Codec for HexKey {
 
     fn show(&self, key: &String) -> Value {
         Value::from(key.as_str())
+    }
+}
+
+impl Codec for HexKeys {
+    type Target = Vec<String>;
+
+    fn read(&self, value: &Value) -> Result<Vec<String>, String> {
+        match value {
+            Value::Sequence(items) => items.iter().map(|item| HEX_KEY.read(item)).collect(),
+            Value::String(text) => {
+                let items = text.split(',').map(|item| Value::from(item.trim()));
+                items.map(|item| HEX_KEY.read(&item)).collect()
+            }
+            _ => Err(format!("{} is not a list of public keys", describe(value))),
+        }
+    }
+
+    fn show(&self, keys: &Vec<String>) -> Value {
+        Value::Sequence(keys.iter().map(String::as_str).map(Value::from).collect())
     }
 }
 
@@ -161,6 +185,17 @@ impl Formed for HexKey {
     fn form(&self) -> Form {
         let schema = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
         Form::new("64 lower-case hexadecimal digits", schema)
+    }
+}
+
+impl Formed for HexKeys {
+    fn form(&self) -> Form {
+        let key = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+        let schema = json!({"type": ["array", "string"], "items": key});
+        Form::new(
+            "list of public keys, 64 lower-case hexadecimal digits each",
+            schema,
+        )
     }
 }
 

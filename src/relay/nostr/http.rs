@@ -1,6 +1,7 @@
 //! Answers to plain HTTP requests: the relay's information document (NIP-11) for clients, and a
 //! page for people.
 
+use corecast_nostr::{Moderation, RelayText};
 use serde_json::{Map, Value, json};
 
 use super::settings::NostrSettings;
@@ -19,23 +20,38 @@ const SUBSCRIPTION_CHARS_MAX: u64 = 64;
 
 /// The document and the page, made once.
 pub(super) struct Documents {
-    information: String,
+    information: Map<String, Value>,
     page: String,
 }
 
 impl Documents {
-    pub(super) fn of(settings: &NostrSettings) -> Documents {
+    /// They say what the settings do, as far as management has not changed it. `restricts`: some
+    /// keys or kinds are not accepted.
+    pub(super) fn of(
+        settings: &NostrSettings,
+        moderation: &Moderation,
+        restricts: bool,
+    ) -> Documents {
+        let info = moderated(&settings.info, moderation);
         Documents {
-            information: information(settings).to_string(),
-            page: page(settings),
+            information: information(settings, &info, restricts),
+            page: page(settings, &info),
         }
     }
 
-    pub(super) fn answer(&self, head: &Head<'_>) -> Response {
+    /// `change` may change the information document for this request.
+    pub(super) fn answer(
+        &self,
+        head: &Head<'_>,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Response {
         with_cors(match head.method {
             "OPTIONS" => Response::new(204),
-            "POST" => Response::text(415, "This relay has no management API.\n"),
-            _ if accepts(head, DOCUMENT) => of_type(DOCUMENT, &self.information),
+            _ if accepts(head, DOCUMENT) => {
+                let mut document = self.information.clone();
+                change(&mut document);
+                of_type(DOCUMENT, &Value::Object(document).to_string())
+            }
             _ => of_type(files::HTML, &self.page).with_header(
                 "Content-Security-Policy",
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -45,7 +61,7 @@ impl Documents {
 }
 
 /// Allows pages of all origins to read an answer (NIP-11).
-fn with_cors(response: Response) -> Response {
+pub(super) fn with_cors(response: Response) -> Response {
     response
         .with_header("Access-Control-Allow-Origin", "*")
         .with_header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
@@ -67,17 +83,41 @@ fn of_type(media_type: &str, body: &str) -> Response {
     response
 }
 
-/// Whether the client accepts this type by name; parameters and case are ignored.
+/// Whether a header is this type by name; parameters and case are ignored.
+pub(super) fn has_type(header: Option<&str>, media_type: &str) -> bool {
+    let name = header.and_then(|value| value.split(';').next());
+    name.is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// Whether the client accepts this type by name.
 fn accepts(head: &Head<'_>, media_type: &str) -> bool {
-    let types = head
+    let mut types = head
         .headers_named("accept")
         .flat_map(|value| value.split(','));
-    let mut names = types.map(|each| each.split(';').next().unwrap_or_default().trim());
-    names.any(|name| name.eq_ignore_ascii_case(media_type))
+    types.any(|each| has_type(Some(each), media_type))
+}
+
+/// The relay's description, with the texts that an admin has changed.
+fn moderated(info: &NostrInfoConfig, moderation: &Moderation) -> NostrInfoConfig {
+    let mut info = info.clone();
+    for (text, field) in [
+        (RelayText::Name, &mut info.name),
+        (RelayText::Description, &mut info.description),
+        (RelayText::Icon, &mut info.icon),
+    ] {
+        if let Some(changed) = moderation.text(text) {
+            *field = Some(changed.to_owned());
+        }
+    }
+    info
 }
 
 /// The information document (NIP-11), without features that are off.
-fn information(settings: &NostrSettings) -> Value {
+fn information(
+    settings: &NostrSettings,
+    info: &NostrInfoConfig,
+    restricts: bool,
+) -> Map<String, Value> {
     let NostrInfoConfig {
         name,
         description,
@@ -88,7 +128,7 @@ fn information(settings: &NostrSettings) -> Value {
         contact,
         terms_of_service,
         payments_url,
-    } = &settings.info;
+    } = info;
     let mut document = Map::new();
     for (key, value) in [
         ("name", name),
@@ -107,8 +147,8 @@ fn information(settings: &NostrSettings) -> Value {
     }
     document.insert("supported_nips".to_owned(), json!(nips(settings)));
     document.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-    document.insert("limitation".to_owned(), limitation(settings));
-    Value::Object(document)
+    document.insert("limitation".to_owned(), limitation(settings, restricts));
+    document
 }
 
 /// The NIPs that this relay supports with its configuration.
@@ -116,15 +156,19 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
     let has_auth = settings.has_auth();
     let supported = [
         (1, true),
+        (9, true),
         (11, true),
         (13, settings.events.pow > 0),
         (40, true),
         (42, has_auth),
         (45, true),
         (59, has_auth && settings.private.contains(GIFT_WRAP)),
+        (62, true),
         (67, true),
         (70, has_auth),
         (77, settings.sync.events_max.is_some()),
+        (86, settings.has_management()),
+        (91, settings.filter_syntax.and_tags),
     ];
     supported
         .into_iter()
@@ -132,7 +176,7 @@ fn nips(settings: &NostrSettings) -> Vec<u16> {
         .collect()
 }
 
-fn limitation(settings: &NostrSettings) -> Value {
+fn limitation(settings: &NostrSettings, restricts: bool) -> Value {
     let events = &settings.events;
     let mut limitation = json!({
         "max_message_length": settings.message_bytes,
@@ -144,7 +188,7 @@ fn limitation(settings: &NostrSettings) -> Value {
         "min_pow_difficulty": events.pow,
         "auth_required": settings.auth_read,
         "payment_required": false,
-        "restricted_writes": settings.auth_write || events.kinds.is_some() || events.pow > 0,
+        "restricted_writes": settings.auth_write || restricts || events.pow > 0,
         "created_at_upper_limit": events.future_s,
     });
     if let Some(chars) = events.content_chars {
@@ -157,9 +201,9 @@ fn limitation(settings: &NostrSettings) -> Value {
 }
 
 /// The page for people who open the address in a browser.
-fn page(settings: &NostrSettings) -> String {
+fn page(settings: &NostrSettings, info: &NostrInfoConfig) -> String {
     let text = |text: &Option<String>| escaped(text.as_deref().unwrap_or_default());
-    let name = match text(&settings.info.name) {
+    let name = match text(&info.name) {
         name if name.is_empty() => "A Nostr relay".to_owned(),
         name => name,
     };
@@ -176,7 +220,7 @@ fn page(settings: &NostrSettings) -> String {
          <p>{description}</p><p>This address is a <a href=\"https://nostr.com\">Nostr</a> relay: \
          add it to the relays of your client, with <code>wss://</code> in place of \
          <code>https://</code>.</p><p>NIPs: {nips}</p></main></body></html>\n",
-        description = text(&settings.info.description),
+        description = text(&info.description),
         nips = nips.join(", "),
     )
 }

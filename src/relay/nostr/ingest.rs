@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use corecast_nostr::{
-    Bytes32, Class, Event, EventError, ParsedEvent, UnverifiedEvent, claimed_id, reply, to_hex,
+    Bytes32, Class, Event, EventError, Forbidden, ParsedEvent, UnverifiedEvent, claimed_id, reply,
+    to_hex,
 };
 
 use super::clock::unix_now;
-use super::mail::{Batch, Fate, Live, Mail, Owed, Submission};
+use super::mail::{Batch, Fate, Live, Mail, Origin, Owed, Submission};
 use super::shard::{Effects, Inner, NostrShard};
 use super::stats::EventResult;
 use super::waiting::IN_FLIGHT_MAX;
@@ -37,6 +38,12 @@ enum Refused {
     Known,
 }
 
+impl From<Forbidden> for Refused {
+    fn from(forbidden: Forbidden) -> Refused {
+        Refused::Reason(forbidden.to_string())
+    }
+}
+
 impl From<EventError> for Refused {
     fn from(error: EventError) -> Refused {
         Refused::Reason(error.to_string())
@@ -46,7 +53,7 @@ impl From<EventError> for Refused {
 impl Inner {
     /// Handles an EVENT.
     pub(super) fn take_event(&mut self, from: ConnectionId, json: &str, effects: &mut Effects) {
-        let refused = match self.checked(from, json) {
+        let refused = match self.checked(from, json, effects) {
             Ok(event) => return self.queue_event(from, event, effects),
             Err(refused) => refused,
         };
@@ -78,8 +85,14 @@ impl Inner {
     }
 
     /// All checks but the signature, the cheapest first.
-    fn checked(&self, from: ConnectionId, json: &str) -> Result<UnverifiedEvent, Refused> {
-        let settings = &self.shared.settings;
+    fn checked(
+        &mut self,
+        from: ConnectionId,
+        json: &str,
+        effects: &mut Effects,
+    ) -> Result<UnverifiedEvent, Refused> {
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
         if json.len() > settings.events.bytes {
             return Err(EventError::TooLarge(settings.events.bytes).into());
         }
@@ -93,7 +106,11 @@ impl Inner {
             ));
         }
         event.check(&settings.events, now)?;
-        if self.ingest.knows(&event.id) {
+        settings.urls.check_vanish(&event)?;
+        // Before the known ids: an event may have been banned since.
+        self.seen.check(&event)?;
+        let removals = self.shared.common.removals();
+        if self.ingest.known.has(&event.id, removals) {
             return Err(Refused::Known);
         }
         event.check_further(&settings.events, now)?;
@@ -103,7 +120,10 @@ impl Inner {
                         cannot authenticate clients";
             return Err(Refused::Reason(told.to_owned()));
         }
+        self.check_by_hooks(from, event.event(), effects)
+            .map_err(Refused::Reason)?;
         if event.event().is_protected() {
+            let client = self.clients.get(&from);
             let is_author = client.is_some_and(|client| client.has_key(event.event().pubkey()));
             self.check_protected(is_author, has_key)?;
         }
@@ -173,13 +193,16 @@ impl Inner {
     ) {
         if event.class() == Class::Ephemeral {
             self.shared.common.stats.count_event(EventResult::Ephemeral);
-            self.ingest.remember(&event);
+            let removals = self.shared.common.removals();
+            self.ingest.known.remember(&event, removals);
+            self.tell_ephemeral(shard, from, &event);
             answer(shard, from, event.id(), true, "");
             return self.publish_ephemeral(shard, event);
         }
         self.ingest.in_flight += 1;
         self.shared.common.stats.writing.add(1);
         // The queue has capacity for all events in flight, and its thread ends with the engine.
+        let from = Origin::Client(from);
         let _ = self.shared.submissions.try_send(Submission { event, from });
     }
 
@@ -199,7 +222,7 @@ impl Inner {
         }];
         let mail = Mail::batch(Batch {
             live,
-            owed: Vec::new(),
+            ..Batch::default()
         });
         for each in shards {
             shard.mail(each, Arc::clone(&mail));
@@ -207,38 +230,18 @@ impl Inner {
     }
 
     /// Answers the events of a commit that came from this shard.
-    pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, owed: &[Owed]) {
+    pub(super) fn settle(&mut self, shard: &mut OnShard<'_, NostrShard>, batch: &Batch) {
         let own = shard.shard();
-        for Owed { event, from, fate } in owed.iter().filter(|owed| owed.from.shard == own) {
+        for Owed { event, from, fate } in batch.owed.iter().filter(|owed| owed.from.shard == own) {
             self.ingest.in_flight = self.ingest.in_flight.saturating_sub(1);
             self.shared.common.stats.writing.sub(1);
-            let (result, is_accepted, reason) = match fate {
-                Fate::Stored => (EventResult::Stored, true, ""),
-                Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
-                Fate::Superseded => {
-                    let told = "duplicate: the relay has a newer version of this event";
-                    (EventResult::Superseded, false, told)
-                }
-                Fate::Deleted => {
-                    let told = "blocked: this event was deleted";
-                    (EventResult::Blocked, false, told)
-                }
-                Fate::Vanished => {
-                    let told = "blocked: the author of this event has asked to vanish";
-                    (EventResult::Blocked, false, told)
-                }
-                Fate::Failed(error) => {
-                    tracing::error!(%error, "the store cannot write events");
-                    (
-                        EventResult::Error,
-                        false,
-                        "error: the store cannot write events at the moment",
-                    )
-                }
-            };
+            let (result, is_accepted, reason) = verdict(fate);
             self.shared.common.stats.count_event(result);
             if is_accepted {
-                self.ingest.remember(event);
+                self.ingest.known.remember(event, batch.removals);
+            }
+            if *fate == Fate::Stored {
+                self.tell_saved(shard, *from, event);
             }
             answer(shard, *from, event.id(), is_accepted, reason);
             shard.spend(ANSWER_NS);
@@ -250,6 +253,31 @@ impl Inner {
         let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
         if !is_held && let Some(mut client) = shard.client(id) {
             client.release();
+        }
+    }
+}
+
+/// The result of a submission, whether it was accepted, and the reason that its sender is told.
+pub(super) fn verdict(fate: &Fate) -> (EventResult, bool, &'static str) {
+    match fate {
+        Fate::Stored => (EventResult::Stored, true, ""),
+        Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
+        Fate::Superseded => {
+            let told = "duplicate: the relay knows a newer version of this event";
+            (EventResult::Superseded, false, told)
+        }
+        Fate::Deleted => {
+            let told = "blocked: this event was deleted";
+            (EventResult::Blocked, false, told)
+        }
+        Fate::Vanished => {
+            let told = "blocked: the author of this event has asked to vanish";
+            (EventResult::Blocked, false, told)
+        }
+        Fate::Failed(error) => {
+            tracing::error!(%error, "the store cannot write events");
+            let told = "error: the store cannot write events at the moment";
+            (EventResult::Error, false, told)
         }
     }
 }

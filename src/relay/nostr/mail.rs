@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
+use corecast_nostr::{Event, Filter, Outcome, Query, Seq, StoreError};
+use crossbeam_channel::Sender;
 
+use super::count::{Counted, Counting};
 use super::sync::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
@@ -11,7 +13,17 @@ use crate::fanout::shared_body::SharedBody;
 /// An event on its way to the store, and its sender.
 pub(super) struct Submission {
     pub(super) event: Arc<Event>,
-    pub(super) from: ConnectionId,
+    pub(super) from: Origin,
+}
+
+/// The sender of an event, and its answer.
+pub(super) enum Origin {
+    /// A client, which is answered by its shard.
+    Client(ConnectionId),
+    /// A handle.
+    Handle(Sender<Fate>),
+    /// A handle, too, but the event is not stored.
+    Broadcast,
 }
 
 /// An event that subscriptions may match.
@@ -33,6 +45,18 @@ pub(super) enum Fate {
     Failed(StoreError),
 }
 
+impl From<Outcome> for Fate {
+    fn from(outcome: Outcome) -> Fate {
+        match outcome {
+            Outcome::Stored(_) => Fate::Stored,
+            Outcome::Duplicate => Fate::Duplicate,
+            Outcome::Superseded => Fate::Superseded,
+            Outcome::Deleted => Fate::Deleted,
+            Outcome::Vanished => Fate::Vanished,
+        }
+    }
+}
+
 /// The answer that a submission is owed.
 pub(super) struct Owed {
     pub(super) event: Arc<Event>,
@@ -45,6 +69,8 @@ pub(super) struct Owed {
 pub(super) struct Batch {
     pub(super) live: Vec<Live>,
     pub(super) owed: Vec<Owed>,
+    /// The number of removals before this commit.
+    pub(super) removals: u64,
 }
 
 /// A subscription of a shard: its slot, and the generation of its REQ, since a later REQ may reuse
@@ -72,11 +98,13 @@ pub(super) enum Task {
         after: Seq,
         request: Box<Request>,
     },
-    /// Counts. The answer contains the name of the subscription, as JSON.
+    /// Begins to count. The answer contains the name of the subscription, as JSON.
     Count {
         subscription: Box<str>,
         request: Box<Request>,
     },
+    /// Counts another part.
+    CountOn(Box<Counting>),
     /// A step of a synchronization.
     Sync(SyncTask),
 }
@@ -109,11 +137,12 @@ pub(super) enum Told {
         end: Seq,
         is_level: bool,
     },
+    /// A count that is not over.
+    Counting(Box<Counting>),
     /// The number of matching events.
-    Count {
+    Counted {
         subscription: Box<str>,
-        count: u64,
-        is_approximate: bool,
+        counted: Counted,
     },
     /// The result of a step of a synchronization.
     Sync(SyncTold),
@@ -130,6 +159,8 @@ pub struct Mail(pub(super) Letter);
 
 pub(super) enum Letter {
     Batch(Batch),
+    /// An address was blocked: clients with it are to be closed.
+    AddressBlocked,
     /// The recipient takes it out: mail is shared, but an answer has only one recipient.
     Answer(Mutex<Option<Answer>>),
 }
@@ -143,11 +174,15 @@ impl Mail {
         Arc::new(Mail(Letter::Answer(Mutex::new(Some(answer)))))
     }
 
+    pub(super) fn address_blocked() -> Arc<Mail> {
+        Arc::new(Mail(Letter::AddressBlocked))
+    }
+
     /// The events of a batch.
     pub(super) fn live(&self) -> &[Live] {
         match &self.0 {
             Letter::Batch(batch) => &batch.live,
-            Letter::Answer(_) => &[],
+            Letter::Answer(_) | Letter::AddressBlocked => &[],
         }
     }
 }

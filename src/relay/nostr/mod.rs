@@ -8,11 +8,18 @@
 
 mod catch_up;
 mod clock;
+mod count;
 mod deliveries;
+mod handle;
+mod hooked;
+mod hooks;
 mod http;
 mod ingest;
+mod known;
 mod live;
 mod mail;
+mod manage;
+pub mod policies;
 mod settings;
 mod shard;
 mod stats;
@@ -22,38 +29,52 @@ mod table;
 mod threads;
 mod waiting;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::clock::unix_now;
-use self::http::Documents;
+use self::handle::HANDLE_EVENTS_MAX;
+pub use self::handle::{AddError, Added, Adding, NostrHandle};
+use self::hooks::Hooked;
+pub use self::hooks::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Subscriber};
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
+pub use self::manage::{Caller, Management};
+use self::manage::{Desk, Worker, Write};
 pub use self::settings::{NostrSettings, SyncSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};
-pub(crate) use self::stats::{EventResult, NostrTotals, QueryResult, ShardDurations};
+pub(crate) use self::stats::{
+    EventResult, ManagementResult, NostrTotals, QueryResult, ShardDurations,
+};
 pub use self::stats::{NamedStats, NostrStats};
 use self::threads::Common;
 use self::waiting::IN_FLIGHT_MAX;
 use crate::engine::{
-    Answer, CloseReason, Endpoint, EndpointError, Handle, Mailer, OnShard, Request, Responder,
-    Service, Session,
+    Accept, Admission, Answer, CloseReason, Endpoint, EndpointError, Handle, HeadVerdict, Mailer,
+    OnShard, Request, Responder, Service, Session,
 };
 use crate::fanout::ConnectionId;
 use crate::limits::SHARDS_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// Capacity of the queue of the writing thread: all events that the shards may have in flight.
-const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
+/// Capacity of the queue of the writing thread: all events that the shards and the handles may have
+/// in flight.
+const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX + HANDLE_EVENTS_MAX;
+
+/// Most management calls that may wait.
+const CALLS_MAX: usize = 64;
 
 /// A Nostr relay at an exact path.
 pub struct Nostr {
     shared: Arc<Shared>,
-    documents: Documents,
+    /// Calls of the management API.
+    calls: Sender<manage::Job>,
+    /// Methods of that API that the relay does not have itself.
+    more: Option<Arc<dyn Management>>,
     /// The receiving ends of the queues, until the threads take them.
     queues: Mutex<Option<Queues>>,
     mailers: Mutex<Vec<Sender<Mailer<Mail>>>>,
@@ -63,6 +84,8 @@ pub struct Nostr {
 struct Queues {
     jobs: Receiver<Job>,
     submissions: Receiver<Submission>,
+    writes: Receiver<Write>,
+    calls: Receiver<manage::Job>,
 }
 
 impl Nostr {
@@ -73,13 +96,19 @@ impl Nostr {
     }
 
     /// A relay with this store.
-    pub fn with_store(settings: NostrSettings, store: Arc<dyn Store>) -> Nostr {
+    pub fn with_store(mut settings: NostrSettings, store: Arc<dyn Store>) -> Nostr {
+        let desk = Arc::new(Desk::new(&mut settings));
         let (job_sender, jobs) = unbounded();
         let (submission_sender, submissions) = bounded(SUBMISSIONS_MAX);
+        let (write_sender, writes) = bounded(1);
+        let (calls, call_receiver) = bounded(CALLS_MAX);
+        let stats = Arc::<NostrStats>::default();
         let common = Common {
             store,
-            stats: Arc::default(),
+            hooks: Hooked::new(settings.hooks.clone(), Arc::clone(&stats)),
+            stats,
             private: Arc::clone(&settings.private),
+            desk,
             queries: settings.queries,
             count_max: settings.count_max,
             sync_events_max: settings.sync.events_max.unwrap_or(0),
@@ -87,23 +116,45 @@ impl Nostr {
             deflate: settings.deflate,
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),
+            removals: AtomicU64::new(0),
+            by_handles: AtomicUsize::new(0),
         };
         Nostr {
-            documents: Documents::of(&settings),
+            calls,
+            more: None,
             shared: Arc::new(Shared {
                 settings,
                 common: Arc::new(common),
                 jobs: job_sender,
                 submissions: submission_sender,
+                writes: write_sender,
+                engine: OnceLock::new(),
             }),
-            queues: Mutex::new(Some(Queues { jobs, submissions })),
+            queues: Mutex::new(Some(Queues {
+                jobs,
+                submissions,
+                writes,
+                calls: call_receiver,
+            })),
             mailers: Mutex::default(),
         }
+    }
+
+    /// Adds methods to the management API (NIP-86). Those of the relay itself come first.
+    #[must_use]
+    pub fn with_management(mut self, more: Arc<dyn Management>) -> Nostr {
+        self.more = Some(more);
+        self
     }
 
     /// Its counters.
     pub fn stats(&self) -> &Arc<NostrStats> {
         &self.shared.common.stats
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> NostrHandle {
+        NostrHandle::new(&self.shared)
     }
 
     /// Starts the threads. They wait for the mailer to the shards.
@@ -115,10 +166,19 @@ impl Nostr {
             threads::start(name, receiver, run)
         };
         let (common, submissions) = (Arc::clone(&self.shared.common), queues.submissions.clone());
+        let writes = queues.writes.clone();
         begin(
             "nostr-writer",
-            Box::new(move |mailer| threads::write(&common, &submissions, mailer)),
+            Box::new(move |mailer| threads::write(&common, &submissions, &writes, mailer)),
         )?;
+        if self.shared.settings.has_management() {
+            let (shared, more) = (Arc::clone(&self.shared), self.more.clone());
+            let (worker, calls) = (Worker { shared, more }, queues.calls.clone());
+            begin(
+                "nostr-manage",
+                Box::new(move |mailer| worker.run(&calls, mailer)),
+            )?;
+        }
         for number in 0..self.shared.settings.readers {
             let (common, jobs) = (Arc::clone(&self.shared.common), queues.jobs.clone());
             begin(
@@ -139,7 +199,12 @@ impl Endpoint for Nostr {
     type State = ();
     type Local = NostrShard;
 
-    fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.shared.engine.get_or_init(|| handle.clone());
+        let Shared {
+            settings, common, ..
+        } = &*self.shared;
+        common.desk.load(&common.store.notes()?, settings)?;
         let queues = self
             .queues
             .lock()
@@ -160,7 +225,24 @@ impl Endpoint for Nostr {
         local.0 = Some(Box::new(Inner::new(Arc::clone(&self.shared))));
     }
 
+    fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
+        if let Some(refused) = self.refuse_blocked(request.peer) {
+            return refused;
+        }
+        match self.shared.common.hooks.check_connection(request) {
+            Ok(()) => Admission::Accept(Accept::new()),
+            Err(refused) => Admission::Refuse(refused),
+        }
+    }
+
     fn opened(&self, session: &mut Session<'_, (), NostrShard>, _request: &Request<'_>) {
+        self.close_if_blocked(session);
+        if !self.shared.common.hooks.is_empty() {
+            let (id, ip) = (session.id(), session.peer().ip());
+            if let Some(local) = &mut session.local().0 {
+                local.clients.entry(id).or_default().ip = ip;
+            }
+        }
         if session.inflates() {
             self.shared.common.inflating.fetch_add(1, Ordering::Relaxed);
         }
@@ -209,12 +291,26 @@ impl Service for Nostr {
         &["GET", "HEAD", "OPTIONS", "POST"]
     }
 
-    fn wants_body(&self) -> bool {
-        false
+    fn check_head(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> HeadVerdict {
+        match request.head.method {
+            "POST" => match self.refusal_of_post(request.head) {
+                Some(refusal) => HeadVerdict::Answered(Answer::Now(refusal)),
+                None => HeadVerdict::Open,
+            },
+            _ => HeadVerdict::Answered(self.request(request, responder)),
+        }
     }
 
-    fn request(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Answer {
-        Answer::Now(self.documents.answer(request.head))
+    fn request(&self, request: &Request<'_>, responder: &mut Responder<'_>) -> Answer {
+        if request.head.method == "POST" {
+            return self.manage(request, responder);
+        }
+        let Common { desk, hooks, .. } = &*self.shared.common;
+        Answer::Now(desk.documents(|documents| {
+            documents.answer(request.head, |document| {
+                hooks.overwrite_information(request, document);
+            })
+        }))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corecast_nostr::{EventLimits, PrivateKinds, QueryLimits, RelayUrls};
+use corecast_nostr::{Bytes32, EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
+use super::hooks::HookList;
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
@@ -13,6 +14,8 @@ use crate::engine::Deflate;
 pub struct NostrSettings {
     /// Its own URLs; without any, clients cannot prove keys (NIP-42).
     pub urls: RelayUrls,
+    /// The keys that may manage the relay (NIP-86); this needs a URL, too.
+    pub admins: Vec<Bytes32>,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// Its description of itself (NIP-11).
@@ -39,6 +42,8 @@ pub struct NostrSettings {
     pub queries: QueryLimits,
     /// Most rows that a COUNT reads.
     pub count_max: u64,
+    /// Optional parts of the syntax of filters.
+    pub filter_syntax: FilterSyntax,
     /// Bounds on synchronization.
     pub sync: SyncSettings,
     /// Threads that answer queries.
@@ -47,6 +52,8 @@ pub struct NostrSettings {
     pub deflate: Deflate,
     /// The largest message of a client, in bytes.
     pub message_bytes: usize,
+    /// Code of the relay's owner, and policies.
+    pub hooks: HookList,
 }
 
 /// Bounds on synchronization (NIP-77).
@@ -76,6 +83,11 @@ impl NostrSettings {
     pub(super) fn has_auth(&self) -> bool {
         !self.urls.is_empty()
     }
+
+    /// Whether the relay can be managed over HTTP.
+    pub(super) fn has_management(&self) -> bool {
+        self.has_auth() && !self.admins.is_empty()
+    }
 }
 
 impl Default for NostrSettings {
@@ -83,6 +95,7 @@ impl Default for NostrSettings {
     fn default() -> NostrSettings {
         NostrSettings {
             urls: RelayUrls::default(),
+            admins: Vec::new(),
             memory_events: 100_000,
             info: NostrInfoConfig::default(),
             challenges_all: false,
@@ -108,10 +121,12 @@ impl Default for NostrSettings {
                 second_max: 500,
             },
             count_max: 1_000_000,
+            filter_syntax: FilterSyntax::default(),
             sync: SyncSettings::default(),
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,
+            hooks: HookList::default(),
         }
     }
 }

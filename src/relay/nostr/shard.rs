@@ -1,21 +1,23 @@
 //! An endpoint's state on a shard: its clients, their subscriptions, and events that wait.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use corecast_nostr::{Bytes32, Challenge, Event, SubscriptionId, Viewer, reply};
 use crossbeam_channel::Sender;
 
 use super::deliveries::Deliveries;
 use super::mail::{Job, Letter, Mail, Submission};
+use super::manage::{Seen, Write};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
 use super::sync::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;
-use crate::engine::{Client, Local, OnShard};
+use crate::engine::{Client, Handle, Local, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
@@ -28,6 +30,9 @@ pub(super) struct Shared {
     pub(super) common: Arc<Common>,
     pub(super) jobs: Sender<Job>,
     pub(super) submissions: Sender<Submission>,
+    pub(super) writes: Sender<Write>,
+    /// The engine, once it has started.
+    pub(super) engine: OnceLock<Handle>,
 }
 
 /// A client, from its first message on.
@@ -36,6 +41,8 @@ pub(super) struct ClientState {
     /// The text that it is to sign, if the challenge was sent.
     pub(super) challenge: Option<Challenge>,
     pub(super) viewer: Viewer,
+    /// Its address, if hooks may ask for it.
+    pub(super) ip: Option<IpAddr>,
     pub(super) subscriptions: HashMap<SubscriptionId, u32>,
     /// Queries that its shard awaits answers to.
     pub(super) jobs: usize,
@@ -98,12 +105,17 @@ pub(super) struct Inner {
     pub(super) syncs: Syncs,
     pub(super) ingest: Ingest,
     pub(super) deliveries: Deliveries,
+    pub(super) seen: Seen,
+    /// Where the search for clients with a blocked address continues.
+    pub(super) looks_at: Option<usize>,
 }
 
 impl Inner {
     pub(super) fn new(shared: Arc<Shared>) -> Inner {
         Inner {
             durations: shared.common.stats.add_shard(),
+            seen: Seen::new(&shared.common.desk),
+            looks_at: None,
             shared,
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
@@ -191,10 +203,11 @@ impl Local for NostrShard {
         };
         match &mail.0 {
             Letter::Batch(batch) => {
-                inner.settle(shard, &batch.owed);
+                inner.settle(shard, batch);
                 inner.deliver_later(shard, mail);
                 shard.ask_for_turn();
             }
+            Letter::AddressBlocked => inner.look_for_blocked(shard),
             Letter::Answer(answer) => {
                 let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(answer) = answer.take() {
@@ -211,7 +224,8 @@ impl Local for NostrShard {
         };
         let has_unverified = inner.verify(shard);
         let has_undelivered = inner.deliver(shard);
-        has_unverified || has_undelivered
+        let has_unseen = inner.close_blocked(shard);
+        has_unverified || has_undelivered || has_unseen
     }
 
     fn tick(&mut self, shard: &mut OnShard<'_, Self>) {

@@ -47,6 +47,19 @@ impl QueryResult {
     pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
 }
 
+/// The result of a call of the management API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum ManagementResult {
+    Done,
+    Failed,
+    Refused,
+}
+
+impl ManagementResult {
+    pub(crate) const LABELS: &'static [&'static str] = Self::VARIANTS;
+}
+
 /// A Nostr endpoint's name in the configuration, and its counters.
 pub type NamedStats = (String, Arc<NostrStats>);
 
@@ -76,8 +89,12 @@ pub struct NostrStats {
     pub(crate) negs: [Count; QueryResult::LABELS.len()],
     /// Proofs of keys: accepted and refused.
     pub(crate) auths: [Count; 2],
+    /// Calls of the management API, by [`ManagementResult`].
+    pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.
@@ -121,6 +138,11 @@ impl NostrStats {
         self.catch_up_overflows.get()
     }
 
+    /// Hooks that panicked or returned something unusable.
+    pub fn hook_failures(&self) -> u64 {
+        self.hook_failures.get()
+    }
+
     /// Events in the store, and the memory that they take, in bytes.
     pub fn store_size(&self) -> (u64, u64) {
         (self.store_events.get(), self.store_bytes.get())
@@ -159,6 +181,10 @@ impl NostrStats {
     pub(super) fn set_store_size(&self, (events, bytes): (usize, usize)) {
         self.store_events.set(events as u64);
         self.store_bytes.set(bytes as u64);
+    }
+
+    pub(super) fn count_management(&self, result: ManagementResult) {
+        self.management[result as usize].add(1);
     }
 
     pub(super) fn count_auth(&self, is_taken: bool) {

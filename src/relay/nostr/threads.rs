@@ -2,19 +2,23 @@
 //! shard, so all of it may block.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError, SyncMemory,
+    Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError, SyncMemory,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 
 use super::clock::unix_now;
+use super::count;
+use super::handle;
+use super::hooks::Hooked;
 use super::mail::{
-    Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
+    Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
 };
+use super::manage::{Desk, Write};
 use super::stats::NostrStats;
 use super::sync;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
@@ -31,14 +35,13 @@ const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 const PAGE_ROWS: usize = 64;
 const PAGE_BYTES: usize = 64 << 10;
 
-/// Rows that a COUNT reads at a time.
-const COUNT_ROWS: usize = 4_096;
-
 /// State that the threads share with the endpoint.
 pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,
+    pub(super) hooks: Hooked,
     pub(super) private: Arc<PrivateKinds>,
+    pub(super) desk: Arc<Desk>,
     pub(super) queries: QueryLimits,
     pub(super) count_max: u64,
     /// Most events of a session of synchronization.
@@ -50,6 +53,10 @@ pub(super) struct Common {
     pub(super) subscriptions: Box<[AtomicUsize]>,
     /// Connections that have agreed to compression.
     pub(super) inflating: AtomicUsize,
+    /// Commits so far that may have removed stored events, other than older versions.
+    pub(super) removals: AtomicU64,
+    /// Events of handles that are on their way to the writing thread.
+    pub(super) by_handles: AtomicUsize,
 }
 
 impl Common {
@@ -57,6 +64,22 @@ impl Common {
     pub(super) fn is_subscribed(&self, shard: u16) -> bool {
         let count = self.subscriptions.get(usize::from(shard));
         count.is_some_and(|count| count.load(Ordering::SeqCst) > 0)
+    }
+
+    /// The number of commits so far that may have removed stored events.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether a commit may have removed stored events. It comes before any answer, so a
+    /// client that knows of the deletion gets no stale answer.
+    fn note_removals(&self, events: &[Arc<Event>], outcomes: &[Outcome]) {
+        let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
+            event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
+        };
+        if events.iter().zip(outcomes).any(removes) {
+            self.removals.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether any client would get the compressed form of a body.
@@ -85,18 +108,31 @@ pub(super) fn start(
 pub(super) fn write(
     common: &Common,
     submissions: &Receiver<Submission>,
+    writes: &Receiver<Write>,
     mailer: &Mailer<Mail>,
 ) -> Result<(), Ended> {
     let mut looked_at = Instant::now();
     let mut deflater = Deflater::default();
     loop {
-        let first = match submissions.recv_timeout(EXPIRY_LOOK) {
-            Ok(first) => Some(first),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        let first = select! {
+            recv(submissions) -> first => match first {
+                Ok(first) => Some(first),
+                Err(_) => return Ok(()),
+            },
+            recv(writes) -> write => {
+                write.map_err(|_| Ended)?.carry_out(&*common.store);
+                None
+            }
+            default(EXPIRY_LOOK) => None,
         };
         if let Some(first) = first {
-            commit(common, gather(first, submissions), &mut deflater, mailer)?;
+            let (stored, others) = handle::split(common, gather(first, submissions));
+            if !stored.is_empty() {
+                commit(common, stored, &mut deflater, mailer)?;
+            }
+            if !others.is_empty() {
+                broadcast(common, others, &mut deflater, mailer)?;
+            }
         }
         if looked_at.elapsed() >= EXPIRY_LOOK {
             looked_at = Instant::now();
@@ -141,7 +177,9 @@ fn commit(
         .map(|each| Arc::clone(&each.event))
         .collect();
     let begin = Instant::now();
-    let outcomes = common.store.commit(&events, &Nip09);
+    let removals = common.removals();
+    let outcomes = common.store.commit(&events, &common.hooks);
+    common.note_removals(&events, outcomes.as_deref().unwrap_or_default());
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -150,37 +188,31 @@ fn commit(
         .filter(|shard| common.is_subscribed(*shard))
         .collect();
     let fate = |index: usize| match &outcomes {
-        Ok(outcomes) => match outcomes[index] {
-            Outcome::Stored(_) => Fate::Stored,
-            Outcome::Duplicate => Fate::Duplicate,
-            Outcome::Superseded => Fate::Superseded,
-            Outcome::Deleted => Fate::Deleted,
-            Outcome::Vanished => Fate::Vanished,
-        },
+        Ok(outcomes) => outcomes[index].into(),
         Err(error) => Fate::Failed(error.clone()),
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch {
+        removals,
+        ..Batch::default()
+    };
     for (index, outcome) in outcomes.iter().flatten().enumerate() {
         if let Outcome::Stored(seq) = outcome
             && !subscribed.is_empty()
         {
             let event = Arc::clone(&events[index]);
-            let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
-            let deflater = deflates.then_some((&mut *deflater, common.deflate.level));
-            let body = mailer.shared_body(event.body(), deflater);
-            batch.live.push(Live {
-                event,
-                seq: Some(*seq),
-                body,
-            });
+            batch
+                .live
+                .push(live(common, event, Some(*seq), deflater, mailer));
         }
     }
+    let mut by_handles = Vec::new();
     for (index, Submission { event, from }) in submissions.into_iter().enumerate() {
-        batch.owed.push(Owed {
-            event,
-            from,
-            fate: fate(index),
-        });
+        let fate = fate(index);
+        match from {
+            Origin::Client(from) => batch.owed.push(Owed { event, from, fate }),
+            Origin::Handle(answer) => by_handles.push((event, fate, answer)),
+            Origin::Broadcast => {}
+        }
     }
     let is_owed = |shard: u16| batch.owed.iter().any(|owed| owed.from.shard == shard);
     let owed: Vec<bool> = (0..mailer.shards()).map(is_owed).collect();
@@ -190,7 +222,41 @@ fn commit(
             mailer.send(shard, Arc::clone(&mail))?;
         }
     }
+    handle::settle(common, by_handles);
     Ok(())
+}
+
+/// An event that was accepted, on its way to subscriptions.
+fn live(
+    common: &Common,
+    event: Arc<Event>,
+    seq: Option<Seq>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Live {
+    let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
+    let deflater = deflates.then_some((deflater, common.deflate.level));
+    let body = mailer.shared_body(event.body(), deflater);
+    Live { event, seq, body }
+}
+
+/// Mails events of handles that are not stored.
+fn broadcast(
+    common: &Common,
+    events: Vec<Arc<Event>>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    let live = events
+        .into_iter()
+        .map(|event| live(common, event, None, deflater, mailer));
+    let mail = Mail::batch(Batch {
+        live: live.collect(),
+        ..Batch::default()
+    });
+    (0..mailer.shards())
+        .filter(|shard| common.is_subscribed(*shard))
+        .try_for_each(|shard| mailer.send(shard, Arc::clone(&mail)))
 }
 
 /// Reads for queries, a page at a time, so that a large one does not hold up the others.
@@ -222,18 +288,8 @@ fn work(common: &Common, task: Task) -> Told {
         Task::Count {
             subscription,
             request,
-        } => match count(common, &request) {
-            Ok((count, is_approximate)) => Told::Count {
-                subscription,
-                count,
-                is_approximate,
-            },
-            Err(error) => Told::Failed {
-                place: None,
-                subscription,
-                error,
-            },
-        },
+        } => count::begin(common, subscription, &request),
+        Task::CountOn(counting) => count::go_on(common, counting),
         Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
@@ -249,16 +305,19 @@ fn failed(place: Place, error: StoreError) -> Told {
 /// A query of the events stored by now. The subscription is in the index of its shard already, so
 /// it gets every later event there.
 pub(super) fn query(common: &Common, request: &Request, limits: &QueryLimits) -> Query {
-    Query::new(
+    let mut query = Query::new(
         request.filters.iter().map(Arc::clone),
         limits,
         common.store.last_seq(),
         request.viewer.clone(),
         Arc::clone(&common.private),
-    )
+    );
+    query.hide(common.desk.hidden());
+    query
 }
 
 fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
+    query.hide(common.desk.hidden());
     match common
         .store
         .page(&mut query, PAGE_ROWS, PAGE_BYTES, unix_now())
@@ -283,9 +342,10 @@ fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {
 fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result<Told, StoreError> {
     let (found, end) = common.store.since(after, PAGE_ROWS)?;
     common.stats.rows_read.add(found.len() as u64);
-    let now = unix_now();
+    let (now, hidden) = (unix_now(), common.desk.hidden());
     let is_wanted = |event: &Event| {
         !event.is_expired(now)
+            && !hidden.hides(event)
             && request.viewer.may_see(event, &common.private)
             && request.filters.iter().any(|filter| filter.matches(event))
     };
@@ -298,27 +358,4 @@ fn later(common: &Common, place: Place, after: u64, request: &Request) -> Result
         end,
         is_level,
     })
-}
-
-/// Counts the events that match the filters, each once. If the bound on rows is reached, the count
-/// covers the rows read until then.
-fn count(common: &Common, request: &Request) -> Result<(u64, bool), StoreError> {
-    let all = QueryLimits {
-        limit_max: u64::MAX,
-        limit_default: u64::MAX,
-        second_max: 0,
-    };
-    let mut query = query(common, request, &all);
-    let (mut count, mut looked_at) = (0, 0);
-    loop {
-        let page = common
-            .store
-            .page(&mut query, COUNT_ROWS, usize::MAX, unix_now())?;
-        count += page.rows.len() as u64;
-        looked_at += page.looked_at as u64;
-        common.stats.rows_read.add(page.looked_at as u64);
-        if page.is_last || looked_at >= common.count_max {
-            return Ok((count, !page.is_last));
-        }
-    }
 }

@@ -1,9 +1,10 @@
 //! Events that wait on a shard for their signatures to be verified, in turn for each client.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use corecast_nostr::{Bytes32, Class, Event, UnverifiedEvent};
+use corecast_nostr::UnverifiedEvent;
 
+use super::known::KnownIds;
 use crate::fanout::ConnectionId;
 
 /// Bounds on the waiting events of a client: number and bytes of JSON. Above them it is not read.
@@ -15,9 +16,6 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Most events of a shard that may be on their way to the store and back.
 pub(super) const IN_FLIGHT_MAX: usize = 1_024;
-
-/// Most ids of accepted events that a shard remembers, so that they are not verified again.
-const KNOWN_IDS_MAX: usize = 8_192;
 
 /// The waiting events of a client.
 #[derive(Default)]
@@ -37,20 +35,13 @@ pub(super) struct Ingest {
     bytes: usize,
     /// Events that are on their way to the store and back.
     pub(super) in_flight: usize,
-    known: HashSet<Bytes32>,
-    /// The remembered ids, oldest first.
-    known_order: VecDeque<Bytes32>,
+    pub(super) known: KnownIds,
 }
 
 impl Ingest {
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
-    }
-
-    /// Whether an event with that id was accepted recently.
-    pub(super) fn knows(&self, id: &Bytes32) -> bool {
-        self.known.contains(id)
     }
 
     /// Whether the client is not read.
@@ -97,18 +88,5 @@ impl Ingest {
             false => self.order.push_back(from),
         }
         Some((from, event, ends))
-    }
-
-    /// Remembers the id of an accepted event, but not of one that a newer version may replace.
-    pub(super) fn remember(&mut self, event: &Event) {
-        let is_replaced = matches!(event.class(), Class::Replaceable | Class::Addressable);
-        if !is_replaced && self.known.insert(*event.id()) {
-            self.known_order.push_back(*event.id());
-        }
-        if self.known_order.len() > KNOWN_IDS_MAX
-            && let Some(oldest) = self.known_order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
     }
 }

@@ -50,6 +50,9 @@ pub enum EventError {
         /// Bits of the id, or the target of its `nonce` tag if that is lower.
         found: u32,
     },
+    /// It asks another relay to forget its author (NIP-62).
+    #[error("invalid: this request to vanish names neither this relay nor ALL_RELAYS")]
+    VanishElsewhere,
     /// It has expired (NIP-40).
     #[error("invalid: the event has expired")]
     Expired,

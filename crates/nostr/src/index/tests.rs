@@ -51,6 +51,7 @@ fn filters(events: &[Arc<Event>]) -> impl Strategy<Value = Filter> + use<> {
         (
             option::weighted(0.4, values()),
             option::weighted(0.2, values()),
+            option::weighted(0.3, values()),
         ),
         (
             option::weighted(0.2, 98..110_u64),
@@ -59,7 +60,7 @@ fn filters(events: &[Arc<Event>]) -> impl Strategy<Value = Filter> + use<> {
         option::weighted(0.5, 0..10_u64),
     )
         .prop_map(
-            |(ids, authors, kinds, (t, x), (since, until), limit)| Filter {
+            |(ids, authors, kinds, (t, x, and), (since, until), limit)| Filter {
                 ids: ids.map(|set| set.into_iter().collect()),
                 authors: authors.map(|set| set.into_iter().collect()),
                 kinds: kinds.map(|set| set.into_iter().collect()),
@@ -67,6 +68,7 @@ fn filters(events: &[Arc<Event>]) -> impl Strategy<Value = Filter> + use<> {
                     .into_iter()
                     .filter_map(|(k, v)| Some((k, v?)))
                     .collect(),
+                all_tags: and.into_iter().map(|values| (b't', values)).collect(),
                 since,
                 until,
                 limit,
@@ -93,6 +95,10 @@ fn is_match(filter: &Filter, event: &Event) -> bool {
         && values
             .iter()
             .all(|(k, v)| v.iter().any(|value| filter.tags[k].contains(value)))
+        && filter.all_tags.iter().all(|(k, wanted)| {
+            let values: Vec<Box<str>> = tags(*k);
+            !wanted.is_empty() && wanted.iter().all(|value| values.contains(value))
+        })
         && filter.since.is_none_or(|since| since <= event.created_at())
         && filter.until.is_none_or(|until| until >= event.created_at())
 }

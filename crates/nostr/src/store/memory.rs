@@ -1,23 +1,33 @@
 //! A store in memory: the reference for every other store.
 
+mod tombstones;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use self::tombstones::Tombstones;
+use super::deletion::{self, Target};
 use super::{DeletionRule, Outcome, Store, StoreError};
 use crate::event::{Event, EventAddress};
 use crate::filter::Filter;
 use crate::hex::Bytes32;
+use crate::kind::VANISH;
 use crate::query::{Page, Position, Query, Seq};
 
 /// Rows that a page examines under one lock.
 const ROWS_LOOKED_AT_MAX: usize = 4_096;
 
-/// Expired events that are removed under one lock.
-const EXPIRED_PER_LOCK: usize = 1_024;
+/// Events that are removed under one lock: expired ones, and those of authors who have vanished.
+const TIDIED_PER_LOCK: usize = 1_024;
 
 /// Holds up to a fixed number of events; the oldest are removed first.
+///
+/// A deletion (NIP-09) holds for as long as it is stored. If it expires, or its signer vanishes,
+/// its effect stays, and is remembered in tables of its own. Each of these tables has at most as
+/// many entries as the store has events, and forgets the oldest first; so does the table of keys
+/// that have vanished (NIP-62).
 pub struct MemoryStore {
     events_max: usize,
     tables: RwLock<Tables>,
@@ -39,9 +49,14 @@ enum Key {
     Kind(u16),
     AuthorKind(Bytes32, u16),
     Tag(u8, Box<str>),
+    /// Deletions of the event with that id.
+    DeletionOf(Bytes32),
+    /// Deletions of the address with that hash.
+    DeletionOfAddress(Bytes32),
+    /// Wraps for that recipient.
+    WrapFor(Bytes32),
 }
 
-#[derive(Default)]
 struct Tables {
     last_seq: Seq,
     bytes: usize,
@@ -51,6 +66,9 @@ struct Tables {
     by_key: HashMap<Key, Rows>,
     by_address: HashMap<EventAddress, Arc<Event>>,
     by_expiry: BTreeSet<(u64, Position)>,
+    tombstones: Tombstones,
+    /// Keys that have vanished, and until when, whose events are hidden but not all removed yet.
+    vanishing: BTreeMap<Bytes32, u64>,
     notes: BTreeMap<String, Vec<u8>>,
 }
 
@@ -59,7 +77,7 @@ impl MemoryStore {
     pub fn new(events_max: usize) -> MemoryStore {
         MemoryStore {
             events_max,
-            tables: RwLock::default(),
+            tables: RwLock::new(Tables::new(events_max)),
         }
     }
 
@@ -76,10 +94,11 @@ impl Store for MemoryStore {
     fn commit(
         &self,
         events: &[Arc<Event>],
-        _rule: &dyn DeletionRule,
+        rule: &dyn DeletionRule,
     ) -> Result<Vec<Outcome>, StoreError> {
         let mut tables = self.write();
-        let outcomes = events.iter().map(|event| tables.store(event)).collect();
+        let outcomes = events.iter().map(|event| tables.store(event, rule));
+        let outcomes = outcomes.collect();
         while tables.all.len() > self.events_max {
             tables.remove_oldest();
         }
@@ -106,6 +125,7 @@ impl Store for MemoryStore {
             .by_seq
             .range((Bound::Excluded(after), Bound::Unbounded));
         let found: Vec<_> = later
+            .filter(|(_, event)| !tables.is_hidden(event))
             .take(rows)
             .map(|(seq, event)| (*seq, Arc::clone(event)))
             .collect();
@@ -118,15 +138,8 @@ impl Store for MemoryStore {
 
     fn tidy(&self, now: u64) -> Result<usize, StoreError> {
         let mut tables = self.write();
-        let expired = tables.by_expiry.iter().take_while(|(end, _)| *end <= now);
-        let expired: Vec<Position> = expired
-            .take(EXPIRED_PER_LOCK)
-            .map(|(_, position)| *position)
-            .collect();
-        for position in &expired {
-            tables.remove(position);
-        }
-        Ok(expired.len())
+        let expired = tables.remove_expired(now, TIDIED_PER_LOCK);
+        Ok(expired + tables.remove_vanished(TIDIED_PER_LOCK - expired))
     }
 
     fn size(&self) -> (usize, usize) {
@@ -166,31 +179,194 @@ fn keys_of(event: &Event) -> impl Iterator<Item = Key> {
     ]
     .into_iter()
     .chain(tags)
+    .chain(deletion::targets(event).map(|target| match target {
+        Target::Id(id) => Key::DeletionOf(id),
+        Target::Address(address) => Key::DeletionOfAddress(deletion::address_hash(&address)),
+    }))
+    .chain(deletion::recipients(event).map(Key::WrapFor))
 }
 
 impl Tables {
-    fn store(&mut self, event: &Arc<Event>) -> Outcome {
+    fn new(events_max: usize) -> Tables {
+        Tables {
+            last_seq: 0,
+            bytes: 0,
+            all: Rows::new(),
+            by_id: HashMap::new(),
+            by_seq: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_address: HashMap::new(),
+            by_expiry: BTreeSet::new(),
+            tombstones: Tombstones::new(events_max),
+            vanishing: BTreeMap::new(),
+            notes: BTreeMap::new(),
+        }
+    }
+
+    fn store(&mut self, event: &Arc<Event>, rule: &dyn DeletionRule) -> Outcome {
+        if self.tombstones.is_vanished(event) {
+            self.delete_targets(event, rule);
+            self.tombstones.bury_targets(event);
+            return Outcome::Vanished;
+        }
         if self.by_id.contains_key(event.id()) {
             return Outcome::Duplicate;
         }
-        if let Some(address) = event.address() {
-            if let Some(other) = self.by_address.get(&address) {
-                let other = Position::of(other);
-                // Positions order newest first, then by the lower id.
-                if other < Position::of(event) {
-                    return Outcome::Superseded;
-                }
-                self.remove(&other);
+        let is_deleted = self.is_deleted(event, rule);
+        let is_superseded = event.address().is_some_and(|address| {
+            let newest = self.newest_of(&address);
+            let is_superseded = deletion::is_superseded(Position::of(event), newest);
+            if !is_superseded {
+                // Even if this version is refused, it ends the older one.
+                self.remove_version(&address);
             }
-            self.by_address.insert(address, Arc::clone(event));
+            is_superseded
+        });
+        if is_deleted {
+            self.tombstones.bury_version(event);
+            return Outcome::Deleted;
+        }
+        if is_superseded {
+            return Outcome::Superseded;
+        }
+        self.delete_targets(event, rule);
+        if let Some((key, until)) = deletion::vanish_of(event) {
+            self.vanish(key, until);
         }
         self.insert(event)
+    }
+
+    /// Whether a deletion that came before applies to an event that comes now.
+    fn is_deleted(&self, event: &Event, rule: &dyn DeletionRule) -> bool {
+        let of = |key| self.by_key.get(&key).into_iter().flat_map(Rows::values);
+        let mut by_id = of(Key::DeletionOf(*event.id()));
+        if by_id.any(|row| deletion::deletes_by_id(&row.event, event, rule)) {
+            return true;
+        }
+        let address = event
+            .address()
+            .map(|address| deletion::address_hash(&address));
+        let mut by_address = address
+            .into_iter()
+            .flat_map(|hash| of(Key::DeletionOfAddress(hash)));
+        by_address.any(|row| deletion::deletes_by_address(&row.event, event, rule))
+            || self.tombstones.holds(event)
+    }
+
+    /// The newest version of an address that was ever given, as far as it is remembered.
+    fn newest_of(&self, address: &EventAddress) -> Option<Position> {
+        let stored = self
+            .by_address
+            .get(address)
+            .map(|other| Position::of(other));
+        let buried = self.tombstones.version_of(address);
+        stored.into_iter().chain(buried).min()
+    }
+
+    fn remove_version(&mut self, address: &EventAddress) {
+        let stored = self
+            .by_address
+            .get(address)
+            .map(|other| Position::of(other));
+        if let Some(position) = stored {
+            self.remove(&position);
+        }
+    }
+
+    /// Removes the stored events that a deletion names; other events have no effect.
+    fn delete_targets(&mut self, deletion: &Event, rule: &dyn DeletionRule) {
+        for target in deletion::targets(deletion) {
+            let due = match &target {
+                Target::Id(id) => {
+                    let row = self.by_id.get(id).map(|row| Arc::clone(&row.event));
+                    row.filter(|event| deletion::deletes_by_id(deletion, event, rule))
+                }
+                Target::Address(address) => {
+                    let version = self.by_address.get(address).map(Arc::clone);
+                    version.filter(|event| deletion::deletes_by_address(deletion, event, rule))
+                }
+            };
+            if let Some(event) = due {
+                self.tombstones.bury_version(&event);
+                self.remove(&Position::of(&event));
+            }
+        }
+    }
+
+    /// Hides the events of a key up to that time.
+    fn vanish(&mut self, key: Bytes32, until: u64) {
+        let until = self.tombstones.vanish(key, until);
+        if self.next_vanished(&key, until).is_some() {
+            self.vanishing.insert(key, until);
+        }
+    }
+
+    /// Whether an event is of a key that has vanished. It is removed soon.
+    fn is_hidden(&self, event: &Event) -> bool {
+        !self.vanishing.is_empty()
+            && deletion::is_vanished(event, |key| self.vanishing.get(key).copied())
+    }
+
+    /// An event that a key's request to vanish covers.
+    fn next_vanished(&self, key: &Bytes32, until: u64) -> Option<Position> {
+        let covered = |key| {
+            let rows = self.by_key.get(&key).into_iter();
+            rows.flat_map(move |rows| rows.range(Position::first_of(until)..))
+        };
+        let of_author = covered(Key::Author(*key));
+        let mut rows = of_author.chain(covered(Key::WrapFor(*key)));
+        let (position, _) = rows.find(|(_, row)| row.event.kind() != VANISH)?;
+        Some(*position)
+    }
+
+    /// Removes up to `most` events of keys that have vanished. Returns how many.
+    fn remove_vanished(&mut self, most: usize) -> usize {
+        let mut removed = 0;
+        while removed < most
+            && let Some((key, until)) = self.vanishing.first_key_value()
+        {
+            let (key, until) = (*key, *until);
+            match self.next_vanished(&key, until) {
+                Some(position) => {
+                    self.bury_and_remove(&position);
+                    removed += 1;
+                }
+                None => {
+                    self.vanishing.remove(&key);
+                }
+            }
+        }
+        removed
+    }
+
+    /// Removes up to `most` expired events. Returns how many.
+    fn remove_expired(&mut self, now: u64, most: usize) -> usize {
+        let expired = self.by_expiry.iter().take_while(|(end, _)| *end <= now);
+        let expired = expired.take(most).map(|(_, position)| *position);
+        let expired: Vec<Position> = expired.collect();
+        for position in &expired {
+            self.bury_and_remove(position);
+        }
+        expired.len()
+    }
+
+    /// Removes an event whose effect stays: that of a deletion on its targets, and that of a
+    /// version on older ones.
+    fn bury_and_remove(&mut self, position: &Position) {
+        if let Some(row) = self.all.get(position) {
+            self.tombstones.bury_targets(&row.event);
+            self.tombstones.bury_version(&row.event);
+            self.remove(position);
+        }
     }
 
     fn insert(&mut self, event: &Arc<Event>) -> Outcome {
         self.last_seq += 1;
         self.bytes += event.held_bytes();
         let position = Position::of(event);
+        if let Some(address) = event.address() {
+            self.by_address.insert(address, Arc::clone(event));
+        }
         let row = Row {
             seq: self.last_seq,
             event: Arc::clone(event),
@@ -277,7 +453,10 @@ impl Tables {
                         .rows
                         .last()
                         .is_some_and(|last| Position::of(last) == position);
-                    if query.offer(*part, &row.event, row.seq, now) && !is_known {
+                    if !self.is_hidden(&row.event)
+                        && query.offer(*part, &row.event, row.seq, now)
+                        && !is_known
+                    {
                         bytes_left = bytes_left.saturating_sub(row.event.body().len());
                         page.rows.push(Arc::clone(&row.event));
                     }
@@ -347,6 +526,10 @@ impl Tables {
             let keys = values.iter().map(|value| Key::Tag(*letter, value.clone()));
             keys.collect::<Vec<_>>()
         });
+        let required = filter.all_tags.iter().flat_map(|(letter, values)| {
+            let values = values.iter();
+            values.map(|value| vec![Key::Tag(*letter, value.clone())])
+        });
         let authors = filter
             .authors
             .as_deref()
@@ -368,6 +551,7 @@ impl Tables {
                 .map(BTreeMap::len)
                 .sum()
         };
+        let tags = tags.chain(required);
         tags.chain(authors).chain(kinds).min_by_key(rows)
     }
 }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::core::Core;
+use crate::engine::clients::connection::Phase;
 use crate::engine::control::{Control, Shared};
 use crate::engine::ids::is_sendable;
 use crate::exchange::EndpointMail;
 use crate::fanout::room::{EndpointId, RoomKey};
 use crate::fanout::shared_body::SharedBody;
 use crate::fanout::{ConnectionId, Recipients};
+use crate::limits::TERMS_PER_ASK;
+use crate::peer::Peer;
 use crate::wire::deflate::Deflater;
 use crate::wire::frame::MessageKind;
 
@@ -84,6 +87,30 @@ impl<'a, L: Local> OnShard<'a, L> {
         }
         let now_ns = self.core.clock.now_ns();
         Some(Client::new(self.core, key, now_ns))
+    }
+
+    /// Visits open clients of the endpoint on this shard, from slot `from` on, a bounded number.
+    /// Returns the slot to continue at if there may be more; a client that stays is visited once.
+    pub fn clients_from(
+        &self,
+        from: usize,
+        mut visit: impl FnMut(ConnectionId, Peer),
+    ) -> Option<usize> {
+        let mut next = self.core.connections.next_from(from);
+        for _ in 0..TERMS_PER_ASK {
+            let index = next?;
+            let connection = &self.core.connections[index];
+            if connection.phase == Phase::Open && connection.endpoint == self.endpoint {
+                let id = ConnectionId {
+                    index: index as u32,
+                    generation: connection.generation,
+                    shard: self.core.id,
+                };
+                visit(id, connection.peer());
+            }
+            next = self.core.connections.next_from(index + 1);
+        }
+        next
     }
 
     /// Members of a room of this endpoint, on all shards, as far as known at this moment.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::event::{Draft, Signer};
+use crate::hex::to_hex;
 use crate::query::QueryLimits;
-use crate::store::Nip09;
+use crate::store::{Nip09, rules};
 use crate::visibility::{PrivateKinds, Viewer};
 
 fn event(kind: u16, created_at: u64, tags: &[&[&str]], content: &str) -> Arc<Event> {
@@ -163,4 +164,56 @@ fn pages_are_bounded_in_bytes_too() {
     .take(10)
     .collect();
     assert_eq!(pages, [1, 1, 1]);
+}
+
+fn fresh() -> Box<dyn Store> {
+    Box::new(MemoryStore::new(10_000))
+}
+
+#[test]
+fn deletions_and_vanishing_do_not_depend_on_the_order() {
+    for history in rules::histories() {
+        rules::all_orders_end_in_one_state(&fresh, &history);
+    }
+}
+
+#[test]
+fn events_that_are_gone_are_refused_by_name() {
+    rules::events_that_are_gone_are_refused_by_name(&fresh);
+}
+
+#[test]
+fn the_events_of_others_are_left_alone() {
+    rules::others_are_left_alone(&fresh);
+}
+
+#[test]
+fn the_rule_of_deletion_decides_on_each_target() {
+    rules::the_rule_decides_on_each_target(&fresh);
+}
+
+#[test]
+fn a_key_vanishes_at_once_and_its_events_go_in_batches() {
+    rules::many_events_vanish_at_once(&fresh);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_history_ends_in_what_is_due(steps in rules::any_history()) {
+        rules::run(&*fresh(), &steps);
+    }
+}
+
+#[test]
+fn a_deletion_that_is_dropped_as_the_oldest_no_longer_holds() {
+    let store = MemoryStore::new(2);
+    let [target, new, newer] = [10, 30, 31].map(|at| rules::event(1, 1, at, &[]));
+    let deletion = rules::event(1, 5, 5, &[["e", &to_hex(target.id())]]);
+    let commit = |event: &Arc<Event>| store.commit(&[Arc::clone(event)], &Nip09).expect("memory");
+    commit(&deletion);
+    assert_eq!(commit(&target), [Outcome::Deleted]);
+    commit(&new);
+    commit(&newer);
+    assert!(matches!(commit(&target)[..], [Outcome::Stored(_)]));
+    assert_eq!(store.size().0, 2, "and was dropped as the oldest itself");
 }
