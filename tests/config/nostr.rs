@@ -101,7 +101,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
             .try_fold(example, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in the example");
     }
-    assert_eq!(keys.len(), 31);
+    assert_eq!(keys.len(), 36);
 }
 
 #[test]
