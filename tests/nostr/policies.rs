@@ -8,6 +8,7 @@ use corecast::relay::nostr::policies::{self, Rate, named};
 use corecast_nostr::{Draft, Event};
 use serde_json::{Value, json};
 
+use crate::http::ask;
 use crate::{Relay, event, key, now, signer};
 
 /// The hooks of `nostr.policies`.
@@ -203,6 +204,29 @@ fn a_policy_asks_all_readers_for_a_key() {
     assert_eq!(answer, json!(["CLOSED", "s", told]));
     assert_eq!(client.auth(2, &challenge)[2], true);
     assert_eq!(client.query(&[json!({"kinds": [1]})]).len(), 1);
+}
+
+#[test]
+fn the_information_document_tells_of_policies() {
+    let limits = |policy: &str, limitation: &str| {
+        let relay = Relay::hooked(configured(&[policy]));
+        let answer = ask(
+            &relay,
+            "GET",
+            "/nostr",
+            "Accept: application/nostr+json\r\n",
+        );
+        let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        document["limitation"][limitation].clone()
+    };
+    for (policy, limitation) in [
+        ("must_auth", "auth_required"),
+        ("restrict_to_specified_kinds=1", "restricted_writes"),
+        ("only_allow_nip70_protected_events", "restricted_writes"),
+    ] {
+        assert_eq!(limits(policy, limitation), true, "{policy}");
+        assert_eq!(limits("no_empty_filters", limitation), false);
+    }
 }
 
 #[test]

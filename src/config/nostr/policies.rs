@@ -327,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn the_docs_list_all_policies() {
+        let page = include_str!("../../../docs/nostr.md");
+        for (name, _) in NAMES {
+            assert!(
+                page.contains(&format!("`{name}")),
+                "docs/nostr.md lacks {name}"
+            );
+        }
+    }
+
+    #[test]
     fn a_wrong_policy_is_refused_with_advice() {
         for (text, told) in [
             (
