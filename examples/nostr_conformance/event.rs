@@ -110,7 +110,7 @@ fn hashed_tags(tags: &[Vec<String>]) -> String {
 /// The content of an event, before it is signed.
 #[derive(Clone)]
 pub(crate) struct Draft {
-    created_at: u64,
+    pub(crate) created_at: u64,
     kind: u32,
     tags: Vec<Vec<String>>,
     content: String,

@@ -33,7 +33,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),

@@ -30,7 +30,7 @@ fn vanish(secret: u8, ago: u64, relay: &str) -> Event {
 }
 
 #[test]
-fn a_deletion_is_stored_sent_and_served_and_its_targets_are_gone() {
+fn a_deletion_is_stored_and_sent_and_its_targets_are_gone() {
     let relay = Relay::with(2, |_| {});
     let (mut reader, mut writer) = (relay.open(), relay.open());
     reader.req("s", &[json!({})]);

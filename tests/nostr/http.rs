@@ -63,7 +63,7 @@ fn the_information_document_says_what_the_settings_do() {
     let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
     assert_eq!(
         document["supported_nips"],
-        json!([1, 9, 11, 40, 45, 62, 67])
+        json!([1, 9, 11, 40, 45, 62, 67, 77])
     );
 }
 

@@ -108,6 +108,12 @@ impl<'m> ParsedEvent<'m> {
         tag.get(1).map(|value| &*value.0)
     }
 
+    /// The values of all tags of that name.
+    pub(crate) fn values_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let tags = self.tags.iter().filter(move |tag| is_named(tag, name));
+        tags.filter_map(|tag| tag.get(1).map(|value| &*value.0))
+    }
+
     /// Whether the id is the hash of the event.
     ///
     /// NIP-01 hashes control characters as they are. Most clients' libraries hash the JSON that

@@ -186,7 +186,7 @@ fn sync(client: &mut Client, filter: &Value, own: &[&Event]) -> Result<Differenc
     let mut storage = NegentropyStorageVector::new();
     for event in own {
         let id = Id::from_slice(&bytes(&event.id)?).map_err(told)?;
-        storage.insert(event.created_at, id).map_err(told)?;
+        storage.insert(event.draft.created_at, id).map_err(told)?;
     }
     storage.seal().map_err(told)?;
     let mut reconciler = Negentropy::borrowed(&storage, 0).map_err(told)?;

@@ -45,7 +45,8 @@ pub(super) fn begin(common: &Common, subscription: Box<str>, request: &Request) 
     go_on(common, Box::new(counting))
 }
 
-/// Counts another part. If the bound on rows is reached, the result covers the rows read until then.
+/// Counts another part. If the bound on rows is reached, the result covers the rows read until
+/// then.
 pub(super) fn go_on(common: &Common, mut counting: Box<Counting>) -> Told {
     match counting.step(common) {
         Ok(None) => Told::Counting(counting),

@@ -106,7 +106,7 @@ impl NostrHandle {
         }
         // The store would carry out a request to vanish from any relay (NIP-62).
         if let Ok(parsed) = ParsedEvent::parse(event.json()) {
-            let checked = parsed.check_vanish(&shared.settings.urls);
+            let checked = shared.settings.urls.check_vanish(&parsed);
             checked.map_err(|error| AddError::Refused(error.to_string().into()))?;
         }
         hooks

@@ -106,7 +106,7 @@ impl Inner {
             ));
         }
         event.check(&settings.events, now)?;
-        event.check_vanish(&settings.urls)?;
+        settings.urls.check_vanish(&event)?;
         // Before the known ids: an event may have been banned since.
         self.seen.check(&event)?;
         let removals = self.shared.common.removals();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
+use corecast_nostr::{Event, Filter, Outcome, Query, Seq, StoreError};
 use crossbeam_channel::Sender;
 
 use super::count::{Counted, Counting};
@@ -43,6 +43,18 @@ pub(super) enum Fate {
     Deleted,
     Vanished,
     Failed(StoreError),
+}
+
+impl From<Outcome> for Fate {
+    fn from(outcome: Outcome) -> Fate {
+        match outcome {
+            Outcome::Stored(_) => Fate::Stored,
+            Outcome::Duplicate => Fate::Duplicate,
+            Outcome::Superseded => Fate::Superseded,
+            Outcome::Deleted => Fate::Deleted,
+            Outcome::Vanished => Fate::Vanished,
+        }
+    }
 }
 
 /// The answer that a submission is owed.

@@ -71,6 +71,17 @@ impl Common {
         self.removals.load(Ordering::SeqCst)
     }
 
+    /// Notes whether a commit may have removed stored events. It comes before any answer, so a
+    /// client that knows of the deletion gets no stale answer.
+    fn note_removals(&self, events: &[Arc<Event>], outcomes: &[Outcome]) {
+        let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
+            event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
+        };
+        if events.iter().zip(outcomes).any(removes) {
+            self.removals.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Whether any client would get the compressed form of a body.
     pub(super) fn deflates(&self) -> bool {
         self.inflating.load(Ordering::Relaxed) > 0
@@ -168,13 +179,7 @@ fn commit(
     let begin = Instant::now();
     let removals = common.removals();
     let outcomes = common.store.commit(&events, &common.hooks);
-    let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
-        event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
-    };
-    if events.iter().zip(outcomes.iter().flatten()).any(removes) {
-        // Before any answer: a client that knows of the deletion gets no stale answer.
-        common.removals.fetch_add(1, Ordering::SeqCst);
-    }
+    common.note_removals(&events, outcomes.as_deref().unwrap_or_default());
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -183,13 +188,7 @@ fn commit(
         .filter(|shard| common.is_subscribed(*shard))
         .collect();
     let fate = |index: usize| match &outcomes {
-        Ok(outcomes) => match outcomes[index] {
-            Outcome::Stored(_) => Fate::Stored,
-            Outcome::Duplicate => Fate::Duplicate,
-            Outcome::Superseded => Fate::Superseded,
-            Outcome::Deleted => Fate::Deleted,
-            Outcome::Vanished => Fate::Vanished,
-        },
+        Ok(outcomes) => outcomes[index].into(),
         Err(error) => Fate::Failed(error.clone()),
     };
     let mut batch = Batch {

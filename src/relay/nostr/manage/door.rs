@@ -4,23 +4,17 @@ use std::time::{Duration, Instant};
 
 use corecast_nostr::{Bytes32, Call};
 use crossbeam_channel::TrySendError;
-use serde_json::{Value, json};
 
 use super::super::Nostr;
 use super::super::clock::unix_now;
 use super::super::http::{has_type, with_cors};
 use super::super::stats::ManagementResult;
 use super::Caller;
+use super::answers::{CALL_BYTES_MAX, RPC, failed, too_large, unproven};
 use super::used::Unusable;
 use super::work::Job;
 use crate::engine::{Answer, Request, Responder};
 use crate::wire::http::{BodyLength, Head, Response};
-
-/// The media type of calls and of their answers (NIP-86).
-const RPC: &str = "application/nostr+json+rpc";
-
-/// Most bytes of the body of a call.
-const CALL_BYTES_MAX: usize = 64 << 10;
 
 /// Time limit of a call.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -140,30 +134,4 @@ impl Nostr {
     fn count(&self, result: ManagementResult) {
         self.shared.common.stats.count_management(result);
     }
-}
-
-/// The answer to a call that was carried out.
-pub(super) fn done(result: &Value) -> Response {
-    rpc(200, &json!({"result": result}))
-}
-
-/// The answer to a call that was not carried out.
-pub(super) fn failed(status: u16, told: &str) -> Response {
-    rpc(status, &json!({"error": told}))
-}
-
-/// RFC 9110 §15.5.2: a 401 says how to authenticate.
-fn unproven(told: &str) -> Response {
-    failed(401, told).with_header("WWW-Authenticate", "Nostr")
-}
-
-fn too_large() -> Response {
-    let told = format!("invalid: a call has at most {CALL_BYTES_MAX} bytes");
-    failed(413, &told)
-}
-
-fn rpc(status: u16, answer: &Value) -> Response {
-    let mut response = Response::new(status).with_header("Content-Type", RPC);
-    response.body = answer.to_string().into();
-    with_cors(response).with_header("Cache-Control", "no-store")
 }

@@ -6,11 +6,13 @@
 //! message and page.
 
 mod addresses;
+mod answers;
 mod desk;
 mod door;
 mod reports;
 mod used;
 mod work;
+mod write;
 
 use std::net::IpAddr;
 
@@ -18,7 +20,8 @@ use corecast_nostr::Bytes32;
 use serde_json::Value;
 
 pub(super) use self::desk::{Desk, Seen};
-pub(super) use self::work::{Job, Worker, Write};
+pub(super) use self::work::{Job, Worker};
+pub(super) use self::write::Write;
 use crate::fanout::ConnectionId;
 
 /// The admin who has signed a call.

@@ -3,17 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use corecast_nostr::{
-    Bytes32, Call, Change, List, METHODS, Methods, Note, Request, Store, StoreError, to_hex,
-};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use corecast_nostr::{Bytes32, Call, Change, List, METHODS, Methods, Request, to_hex};
+use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
 use super::super::mail::Mail;
 use super::super::shard::Shared;
 use super::super::stats::ManagementResult;
+use super::write::Write;
 use super::{Caller, Management};
-use super::{door, reports};
+use super::{answers, reports};
 use crate::engine::{DeferredResponse, Ended, Mailer};
 
 const STORE_FAILED: &str = "error: the store is unavailable at the moment";
@@ -23,21 +22,6 @@ pub(in super::super) struct Job {
     pub(super) caller: Caller,
     pub(super) call: Call,
     pub(super) token: DeferredResponse,
-}
-
-/// A note for the store's writer.
-pub(in super::super) struct Write {
-    note: Note,
-    done: Sender<Result<(), StoreError>>,
-}
-
-impl Write {
-    /// Writes it, and tells the thread that waits for it.
-    pub(in super::super) fn carry_out(self, store: &dyn Store) {
-        let value = self.note.value.as_deref().map(str::as_bytes);
-        // The thread waits, unless the endpoint has ended.
-        let _ = self.done.send(store.set_note(&self.note.name, value));
-    }
 }
 
 /// The thread's data.
@@ -69,11 +53,11 @@ impl Worker {
             match outcome {
                 Ok(result) => {
                     tracing::info!(admin, method, "management: done");
-                    token.respond(door::done(&result));
+                    token.respond(answers::done(&result));
                 }
                 Err(told) => {
                     tracing::info!(admin, method, "management: failed");
-                    token.respond(door::failed(200, &told));
+                    token.respond(answers::failed(200, &told));
                 }
             }
         }
