@@ -28,6 +28,11 @@ impl Log {
     }
 }
 
+fn document(relay: &Relay) -> Value {
+    let answer = ask(relay, "GET", "/nostr", "Accept: application/nostr+json\r\n");
+    serde_json::from_slice(&answer.body).expect("JSON")
+}
+
 #[test]
 fn the_first_hook_that_rejects_an_event_decides() {
     let log = Log::default();
@@ -389,9 +394,7 @@ fn a_hook_changes_the_information_document_for_each_request() {
         document.remove("version");
     });
     let relay = Relay::hooked(hooks);
-    let accept = "Accept: application/nostr+json\r\n";
-    let answer = ask(&relay, "GET", "/nostr", accept);
-    let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let document = document(&relay);
     assert_eq!(document["name"], "at relay");
     assert!(document.get("version").is_none());
     assert!(document["supported_nips"].is_array());
@@ -420,7 +423,7 @@ fn a_hook_rejects_connections_before_they_are_open() {
 }
 
 #[test]
-fn a_router_calls_the_hooks_of_a_route_for_its_events_and_filters() {
+fn a_router_calls_only_the_hooks_of_the_right_route() {
     let log = Log::default();
     let set = |name: &'static str| {
         let (events, filters, saved) = (log.clone(), log.clone(), log.clone());
@@ -593,9 +596,7 @@ fn a_panic_in_a_hook_harms_only_what_it_was_called_for() {
     let last = event(1, 1, 5, &[]);
     client.expect_taken(&last);
     assert_eq!(other.live("all"), id(&last), "the failed ones are left out");
-    let accept = "Accept: application/nostr+json\r\n";
-    let answer = ask(&relay, "GET", "/nostr", accept);
-    let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let document = document(&relay);
     assert!(document["supported_nips"].is_array(), "{document}");
     let answer = relay.ask_from("192.0.2.66").answer();
     assert_eq!(answer.status, 500);

@@ -43,8 +43,7 @@ fn assert_event(hooks: HookList, good: &Event, bad: &Event, told: &str) {
 }
 
 #[test]
-fn policies_for_events_refuse_what_they_name() {
-    let base64 = "see data:image/png;base64,AAAA";
+fn policies_for_events_refuse_wrong_tags_sizes_and_kinds() {
     for (policy, good, bad, told) in [
         (
             "prevent_too_many_indexable_tags=2",
@@ -76,6 +75,15 @@ fn policies_for_events_refuse_what_they_name() {
             event(1, 2, 0, &[]),
             "blocked: events of kind 2 are not accepted",
         ),
+    ] {
+        assert_event(configured(&[policy]), &good, &bad, told);
+    }
+}
+
+#[test]
+fn policies_for_events_refuse_wrong_times_and_contents() {
+    let base64 = "see data:image/png;base64,AAAA";
+    for (policy, good, bad, told) in [
         (
             "prevent_timestamps_in_the_past=1h",
             created(-3_000),

@@ -62,7 +62,8 @@ pub trait NostrHooks: Send + Sync + 'static {
     }
 
     /// A client sends a filter, as changed by
-    /// [`overwrite_filter`](NostrHooks::overwrite_filter); `limit: 0` is no exception. An error
+    /// [`overwrite_filter`](NostrHooks::overwrite_filter); a `limit` of 0 changes nothing
+    /// about that. An error
     /// refuses the whole message. A panic refuses it with `error: `.
     fn reject_filter(
         &self,

@@ -20,7 +20,7 @@ pub fn named(policies: &[NostrPolicy]) -> HookList {
 
 fn add(hooks: HookList, policy: &NostrPolicy) -> HookList {
     use NostrPolicy as P;
-    let rate = |rate: &NostrRate| Rate::new(rate.tokens, rate.interval, rate.burst);
+    let rate = |rate: &NostrRate| Rate::new(rate.tokens, rate.interval, rate.at_once);
     match policy {
         P::SaneDefaults => hooks.with_all(sane_defaults()),
         P::PreventTooManyIndexableTags(max) => {
