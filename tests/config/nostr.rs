@@ -392,6 +392,28 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
 }
 
 #[test]
+fn policies_are_listed_by_name_and_wrong_ones_are_refused() {
+    let listed = relay(&file(
+        "nostr: {policies: [must_auth, restrict_to_specified_kinds=0 1], urls: ['wss://a.example']}",
+    ));
+    let read: Vec<String> = options(&listed)
+        .policies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(read, ["must_auth", "restrict_to_specified_kinds=0 1"]);
+    let found = problems(&file("nostr: {policies: [no_empty_filter, must_auth=1]}"));
+    let told = "\"no_empty_filter\" is not a policy; did you mean no_empty_filters?; \
+                \"must_auth=1\" takes no value";
+    assert!(found.len() == 1 && found[0].ends_with(told), "{found:?}");
+    let found = problems(&file("nostr: {policies: [must_auth]}"));
+    assert!(
+        found[0].contains("nostr.policies has must_auth, but nobody can prove"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn unusual_nostr_settings_cause_warnings() {
     let kinds = "endpoints.nostr.nostr.urls: the list is empty, so nobody can prove a key \
                  (NIP-42), and events of private kinds (4, 1059, 21059) are refused";

@@ -4,14 +4,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use corecast_nostr::{Class, Event, ParsedEvent, reply};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::clock::unix_now;
 use super::hooks::{Context, Prefix, Rejection};
 use super::ingest::verdict;
 use super::mail::{Fate, Origin, Submission};
 use super::shard::Shared;
-use super::threads::Common;
 use crate::engine::HandleError;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
@@ -167,31 +166,4 @@ fn submit(shared: &Shared, event: Arc<Event>, from: Origin) -> Result<(), AddErr
     // The queue has capacity for all events of handles.
     let sent = shared.submissions.try_send(Submission { event, from });
     sent.map_err(|_| AddError::Ended)
-}
-
-/// Separates the events that are to be stored from those that are not.
-pub(super) fn split(
-    common: &Common,
-    submissions: Vec<Submission>,
-) -> (Vec<Submission>, Vec<Arc<Event>>) {
-    let is_stored = |each: &Submission| !matches!(each.from, Origin::Broadcast);
-    let (stored, others): (Vec<_>, Vec<_>) = submissions.into_iter().partition(is_stored);
-    let by_handles = stored
-        .iter()
-        .filter(|each| matches!(each.from, Origin::Handle(_)));
-    let count = others.len() + by_handles.count();
-    common.by_handles.fetch_sub(count, Ordering::Relaxed);
-    let others = others.into_iter().map(|each| each.event);
-    (stored, others.collect())
-}
-
-/// Tells hooks and handles of events that were committed.
-pub(super) fn settle(common: &Common, added: Vec<(Arc<Event>, Fate, Sender<Fate>)>) {
-    for (event, fate, answer) in added {
-        if fate == Fate::Stored {
-            common.hooks.saved(&Context::new(None, None), &event);
-        }
-        // Nobody may be waiting for it.
-        let _ = answer.send(fate);
-    }
 }
