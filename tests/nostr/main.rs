@@ -8,6 +8,7 @@ mod live;
 mod manage;
 mod queries;
 mod sync;
+mod tools;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
