@@ -13,8 +13,9 @@ use tungstenite::{Message, WebSocket};
 
 use crate::event::{Event, Fields, random_hex, verify};
 
-/// The prefixes of reasons that NIP-01 and NIP-42 define, and that of CLOSED in NIP-01's example.
-const PREFIXES: [&str; 10] = [
+/// The prefixes of reasons that NIP-01, NIP-42 and NIP-77 define, and that of CLOSED in NIP-01's
+/// example.
+const PREFIXES: [&str; 11] = [
     "duplicate",
     "pow",
     "blocked",
@@ -25,6 +26,7 @@ const PREFIXES: [&str; 10] = [
     "error",
     "auth-required",
     "unsupported",
+    "closed",
 ];
 
 /// The relay's address, and how to test it.

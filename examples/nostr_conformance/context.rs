@@ -13,6 +13,8 @@ pub(crate) struct Context {
     pub(crate) target: Target,
     /// The relay's own URL, for NIP-42.
     pub(crate) auth_url: String,
+    /// A key that may manage the relay, for NIP-86.
+    pub(crate) admin: Option<Key>,
     /// The document of NIP-11, or why it is missing.
     pub(crate) document: Result<Value, String>,
 }

@@ -32,6 +32,12 @@ impl Key {
         }
     }
 
+    /// The key with this secret half: 64 hex digits.
+    pub(crate) fn of_secret(secret: &str) -> Option<Key> {
+        let pair = Keypair::from_secret_bytes(bytes_of(secret)?);
+        pair.ok().map(Key::from)
+    }
+
     /// The signature of an id, in hex.
     fn sign(&self, id: &[u8]) -> String {
         hex(schnorr::sign_no_aux_rand(id, &self.pair).as_byte_array())
@@ -61,7 +67,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
     let is_hex = |letter: u8| matches!(letter, b'0'..=b'9' | b'a'..=b'f');
     if text.len() != 2 * N || !text.bytes().all(is_hex) {
         return None;
@@ -104,7 +110,7 @@ fn hashed_tags(tags: &[Vec<String>]) -> String {
 /// The content of an event, before it is signed.
 #[derive(Clone)]
 pub(crate) struct Draft {
-    created_at: u64,
+    pub(crate) created_at: u64,
     kind: u32,
     tags: Vec<Vec<String>>,
     content: String,

@@ -37,10 +37,25 @@ impl Response {
 
 /// Sends a request with additional header lines, each ended by CR LF.
 pub(crate) fn request(target: &Target, method: &str, headers: &str) -> Result<Response, String> {
+    request_with_body(target, method, headers, "")
+}
+
+/// Sends a POST with this body.
+pub(crate) fn post(target: &Target, headers: &str, body: &str) -> Result<Response, String> {
+    let headers = format!("Content-Length: {}\r\n{headers}", body.len());
+    request_with_body(target, "POST", &headers, body)
+}
+
+fn request_with_body(
+    target: &Target,
+    method: &str,
+    headers: &str,
+    body: &str,
+) -> Result<Response, String> {
     let (authority, path) = target.authority_and_path()?;
     let mut stream = target.dial()?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}\r\n{body}"
     );
     let failed = |error: std::io::Error| format!("{method}: {error}");
     stream.write_all(head.as_bytes()).map_err(failed)?;

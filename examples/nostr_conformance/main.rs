@@ -8,7 +8,8 @@
 //! out, and accepts any standard prefix in a reason. NIP-42 needs the relay's own URL:
 //! `--auth-url`, if it differs from the URL used to connect. Keys are new in each run, so the suite
 //! can run repeatedly against a relay that keeps events. NIP-13 is tested if the relay requires
-//! proof of work.
+//! proof of work. The rows of NIP-86 that manage the relay run if `--admin-key` (or the variable
+//! `NOSTR_ADMIN_KEY`) is the secret key of an admin: they ban keys and events of their own.
 //!
 //! Exit code: 0 if no row failed, 1 if one did, 2 if the relay cannot be reached.
 
@@ -29,6 +30,7 @@ use serde_json::json;
 
 use client::Target;
 use context::Context;
+use event::Key;
 use rules::{Rule, Verdict};
 
 /// Tests whether a Nostr relay follows the NIPs.
@@ -40,6 +42,15 @@ struct Arguments {
     /// The relay's own URL, for AUTH [default: the URL used to connect].
     #[arg(long, value_name = "URL")]
     auth_url: Option<String>,
+    /// The secret key of an admin of the relay, 64 hex digits, for NIP-86.
+    #[arg(
+        long,
+        value_name = "HEX",
+        env = "NOSTR_ADMIN_KEY",
+        hide_env_values = true
+    )]
+    #[arg(value_parser = secret_key)]
+    admin_key: Option<String>,
     /// Only rows whose name begins with this; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     only: Vec<String>,
@@ -80,9 +91,18 @@ impl Arguments {
         let document = http::request(&target, "GET", accept).and_then(|answer| answer.json());
         Context {
             document,
+            admin: self.admin_key.as_deref().and_then(Key::of_secret),
             auth_url: self.auth_url.clone().unwrap_or_else(|| url.to_owned()),
             target,
         }
+    }
+}
+
+/// Accepts a secret key. The error does not repeat it.
+fn secret_key(text: &str) -> Result<String, String> {
+    match Key::of_secret(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("not a secret key of 64 lower-case hex digits".to_owned()),
     }
 }
 

@@ -10,8 +10,10 @@ mod decoder;
 mod deflate;
 mod handshake;
 mod http_head;
+mod nostr_auth_header;
 mod nostr_filter;
 mod nostr_message;
+mod nostr_neg;
 mod pieces;
 mod proxy;
 pub mod readers;
@@ -31,7 +33,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     Target::new("decoder", MIB, decoder::decoder),
     Target::new("http_head", MIB, http_head::http_head),
     Target::new("handshake", MIB, handshake::handshake),
@@ -43,6 +45,13 @@ pub const TARGETS: [Target; 8] = [
     // Both read their input several times, in several forms.
     Target::new("nostr_message", 8 * MIB, nostr_message::nostr_message),
     Target::new("nostr_filter", 8 * MIB, nostr_filter::nostr_filter),
+    // An answer has 60,000 bytes at most, and is compared in several forms.
+    Target::new("nostr_neg", 8 * MIB, nostr_neg::nostr_neg),
+    Target::new(
+        "nostr_auth_header",
+        8 * MIB,
+        nostr_auth_header::nostr_auth_header,
+    ),
 ];
 
 const MIB: usize = 1 << 20;

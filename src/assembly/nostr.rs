@@ -7,7 +7,7 @@ use corecast_nostr::{EventLimits, FilterSyntax, QueryLimits, RelayUrls, from_hex
 
 use crate::config::{NostrChallenge, NostrConfig, NostrEventsConfig};
 use crate::engine::EndpointSettings;
-use crate::relay::nostr::{NostrSettings, SyncSettings};
+use crate::relay::nostr::{NostrSettings, SyncSettings, policies};
 
 /// Most threads that answer queries by default: more of them would only wait for each other.
 const READERS_AUTO_MAX: usize = 4;
@@ -56,6 +56,7 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
         readers: config.readers.unwrap_or_else(readers),
         deflate: endpoint.deflate,
         message_bytes: endpoint.message_bytes,
+        hooks: policies::named(&config.policies),
     }
 }
 

@@ -57,8 +57,9 @@ pub use self::listener::{Listener, ListenerError, TrustedProxy, TrustedProxyErro
 pub use self::load::{ConfigFile, FlagValue, load};
 pub use self::model::Config;
 pub use self::nostr::{
-    NostrAuthConfig, NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig,
-    NostrQueriesConfig, NostrSyncConfig, RelayUrl, RelayUrlError,
+    NostrAuthConfig, NostrChallenge, NostrConfig, NostrEventsConfig, NostrInfoConfig, NostrKinds,
+    NostrPolicy, NostrPolicyError, NostrQueriesConfig, NostrRate, NostrSyncConfig, RelayUrl,
+    RelayUrlError,
 };
 pub use self::overrides::{
     AuthOverride, CorsOverride, DeflateOverride, EndpointLimits, JwtOverride, KeepaliveOverride,

@@ -1,6 +1,7 @@
 //! `endpoints.<name>.nostr`: the settings of a relay for Nostr.
 
 mod check;
+mod policies;
 mod values;
 
 use std::fmt;
@@ -14,9 +15,10 @@ use super::quantity::KIB;
 use crate::guard::Origin;
 
 pub(super) use self::check::{conflicts, defaults_beside, shared_store, warnings};
+pub use self::policies::{NostrKinds, NostrPolicy, NostrPolicyError, NostrRate};
 pub(super) use self::values::{
     ADMINS, AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT,
-    KEYS, MEMORY_EVENTS, OFF_OR_AGE, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS,
+    KEYS, MEMORY_EVENTS, OFF_OR_AGE, POLICIES, PRIVATE_KINDS, PROSE, READERS, RELAY_URLS, ROWS,
     SUBSCRIPTIONS, SYNC_IDLE, SYNC_SESSIONS, SYNCED, TAGS, VALUES,
 };
 
@@ -45,6 +47,8 @@ with_defaults! {
         pub sync: NostrSyncConfig = NostrSyncConfig::default(),
         /// Threads that answer queries; `None` leaves it to the relay.
         pub readers: Option<usize> = None,
+        /// Policies for events, filters and connections, in order.
+        pub policies: Vec<NostrPolicy> = Vec::new(),
     }
 }
 

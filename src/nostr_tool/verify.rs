@@ -182,7 +182,7 @@ fn event(line: Option<&[u8]>, rules: &Rules) -> Result<Option<Event>, Unfit> {
     if class_of(parsed.kind) == Class::Ephemeral {
         return Err(Unfit::Passing("ephemeral events are not stored"));
     }
-    if parsed.check_vanish(&rules.urls).is_err() {
+    if rules.urls.check_vanish(&parsed).is_err() {
         return Err(Unfit::Passing("requests to vanish from other relays"));
     }
     if !rules.is_trusted {

@@ -334,7 +334,7 @@ test('a pool gets, queries and publishes', async (t) => {
 test('the information document says what the relay does', async () => {
   const information = await soon(nip11.fetchRelayInformation(relay.nostr), 'the document');
   assert.equal(information.name, NAME);
-  assert.deepEqual(information.supported_nips, [1, 11, 40, 42, 45, 59, 67, 70]);
+  assert.deepEqual(information.supported_nips, [1, 9, 11, 40, 42, 45, 59, 62, 67, 70, 77]);
   assert.equal(information.limitation.max_message_length, 512_000);
   assert.equal(information.limitation.auth_required, false);
 });

@@ -22,9 +22,11 @@ from nostr_sdk import (
     Filter,
     Keys,
     Kind,
+    NegentropyItem,
     RelayUrl,
     ReqTarget,
     SignerAuthenticator,
+    SyncOptions,
     Tag,
     Timestamp,
     UnwrappedGift,
@@ -272,6 +274,25 @@ async def test_a_protected_event_is_taken_from_its_author_alone(relay):
         assert ids(await other.query(Filter().id(event.id()))) == ids([event])
 
 
+async def test_two_sets_are_told_apart_by_synchronization(relay):
+    async with User(relay) as user:
+        now = int(time.time())
+        events = [user.event(str(number), at=now - 400 + number // 3) for number in range(90)]
+        for event in events[:60]:
+            assert await user.publish(event) is None
+        own = [
+            NegentropyItem(id=event.id(), timestamp=event.created_at())
+            for number, event in enumerate(events)
+            if number % 4
+        ]
+        wanted = Filter().author(user.key)
+        found = await soon(user.relay.sync(wanted, items=own, opts=SyncOptions().dry_run()))
+        assert sorted(each.to_hex() for each in found.local) == sorted(
+            ids(event for number, event in enumerate(events) if number >= 60 and number % 4)
+        )
+        assert sorted(each.to_hex() for each in found.remote) == sorted(ids(events[:60:4]))
+
+
 async def test_the_information_document_says_what_the_relay_does(relay):
     def read():
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -281,7 +302,7 @@ async def test_the_information_document_says_what_the_relay_does(relay):
 
     document = await asyncio.to_thread(read)
     assert document["name"] == NAME
-    assert document["supported_nips"] == [1, 11, 40, 42, 45, 59, 67, 70]
+    assert document["supported_nips"] == [1, 9, 11, 40, 42, 45, 59, 62, 67, 70, 77]
 
 
 async def on_a_loop(test, relay):

@@ -258,6 +258,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
                 .to_vec();
         },
     ),
+    ("endpoints.nostr.nostr.store", "/var/lib/events", |c| {
+        relay(c).store = Some("/var/lib/events".into());
+    }),
     ("endpoints.nostr.nostr.memory_events", "7", |c| {
         relay(c).memory_events = 7;
     }),
@@ -366,6 +369,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.queries.limit_default", "8", |c| {
         relay(c).queries.limit_default = 8;
     }),
+    ("endpoints.nostr.nostr.queries.and_tags", "true", |c| {
+        relay(c).queries.and_tags = true;
+    }),
     ("endpoints.nostr.nostr.queries.count", "9", |c| {
         relay(c).queries.count = 9;
     }),
@@ -381,6 +387,19 @@ pub(crate) const SAMPLES: &[Sample] = &[
     ("endpoints.nostr.nostr.readers", "64", |c| {
         relay(c).readers = Some(64);
     }),
+    (
+        "endpoints.nostr.nostr.policies",
+        "sane_defaults, prevent_large_tags=1KiB, event_ip_rate_limiter=2/3m/10",
+        |c| {
+            let policies = [
+                "sane_defaults",
+                "prevent_large_tags=1KiB",
+                "event_ip_rate_limiter=2/3m/10",
+            ];
+            let read = policies.map(|policy| policy.parse().expect("a policy"));
+            relay(c).policies = read.to_vec();
+        },
+    ),
     ("endpoints.hub.origins.allow", "same", |c| {
         hub(c).origins.allow = Some(vec![Origin::Same]);
     }),

@@ -83,14 +83,24 @@ impl Store for Gated {
     }
 }
 
-struct Stage {
-    relay: Relay,
-    lets: Sender<()>,
+pub(crate) struct Stage {
+    pub(crate) relay: Relay,
+    pub(crate) lets: Sender<()>,
     begun: Arc<AtomicUsize>,
 }
 
 impl Stage {
     fn new() -> Stage {
+        Stage::of(NostrSettings::default())
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut NostrSettings)) -> Stage {
+        let mut settings = NostrSettings::default();
+        change(&mut settings);
+        Stage::of(settings)
+    }
+
+    pub(crate) fn of(settings: NostrSettings) -> Stage {
         let (lets, gate) = unbounded();
         let begun = Arc::new(AtomicUsize::new(0));
         let store = Gated {
@@ -98,16 +108,24 @@ impl Stage {
             gate,
             begun: Arc::clone(&begun),
         };
-        let nostr = Nostr::with_store(NostrSettings::default(), Arc::new(store));
+        let nostr = Nostr::with_store(settings, Arc::new(store));
         let relay = Relay::of(2, EndpointSettings::default(), nostr);
         Stage { relay, lets, begun }
     }
 
+    /// Lets this many reads go on.
+    pub(crate) fn let_read(&self, count: usize) {
+        (0..count).for_each(|_| self.lets.send(()).expect("a store"));
+    }
+
+    /// Reads that have begun.
+    pub(crate) fn reads(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Waits until this many reads are blocked.
-    fn await_reads(&self, count: usize) {
-        crate::support::eventually("a reader waits", || {
-            self.begun.load(Ordering::SeqCst) >= count
-        });
+    pub(crate) fn await_reads(&self, count: usize) {
+        crate::support::eventually("a reader waits", || self.reads() >= count);
     }
 }
 
@@ -197,7 +215,7 @@ fn overflowing_live_events_are_read_from_the_store() {
         .collect();
     later.iter().for_each(|event| writer.expect_taken(event));
     crate::support::eventually("it overflows", || stage.relay.stats.overflows() == 1);
-    (0..100).for_each(|_| stage.lets.send(()).expect("a gate"));
+    stage.let_read(100);
     let (got, _) = reader.stored("s");
     assert_eq!(got.len(), 1);
     let last = event(1, 1, 0, &[&["last"]]);
@@ -221,7 +239,7 @@ fn late_pages_are_dropped() {
     reader.say(&json!(["CLOSE", "s"]));
     reader.req("s", &[json!({"kinds": [2]})]);
     stage.await_reads(2);
-    (0..10).for_each(|_| stage.lets.send(()).expect("a gate"));
+    stage.let_read(10);
     assert_eq!(reader.stored("s").0.len(), 1);
     reader.expect_nothing();
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Relay;
 use crate::support::client::{Answer, Client};
 
-fn ask(relay: &Relay, method: &str, path: &str, headers: &str) -> Answer {
+pub(crate) fn ask(relay: &Relay, method: &str, path: &str, headers: &str) -> Answer {
     let mut client = Client::connect(relay.server.address);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n");
     client.send(request.as_bytes());
@@ -25,6 +25,7 @@ fn the_information_document_says_what_the_settings_do() {
         settings.events.pow = 8;
         settings.events.content_chars = Some(1_000);
         settings.queries.limit_max = 77;
+        settings.filter_syntax.and_tags = true;
         settings.auth_read = true;
     });
     for accept in [
@@ -42,7 +43,7 @@ fn the_information_document_says_what_the_settings_do() {
         assert_eq!(document["self"], "ab".repeat(32));
         assert_eq!(
             document["supported_nips"],
-            json!([1, 11, 13, 40, 42, 45, 59, 67, 70])
+            json!([1, 9, 11, 13, 40, 42, 45, 59, 62, 67, 70, 77, 91])
         );
         assert!(document.get("description").is_none());
         let limitation = &document["limitation"];
@@ -60,7 +61,10 @@ fn the_information_document_says_what_the_settings_do() {
         "Accept: application/nostr+json\r\n",
     );
     let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
-    assert_eq!(document["supported_nips"], json!([1, 11, 40, 45, 67]));
+    assert_eq!(
+        document["supported_nips"],
+        json!([1, 9, 11, 40, 45, 62, 67, 77])
+    );
 }
 
 #[test]

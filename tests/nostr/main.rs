@@ -1,11 +1,18 @@
 //! A Nostr relay, from outside: real sockets, events that are really signed.
 
 mod auth;
+mod counts;
+mod deletions;
+mod disk;
 mod events;
+mod examples;
 mod hand_over;
+mod handle;
+mod hooks;
 mod http;
 mod live;
 mod manage;
+mod policies;
 mod queries;
 mod sync;
 mod tools;
@@ -13,12 +20,12 @@ mod tools;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use corecast::engine::EndpointSettings;
-use corecast::relay::nostr::{self, Nostr, NostrSettings, NostrStats};
-use corecast_nostr::{Draft, Event, Signer, to_hex};
+use corecast::engine::{EndpointSettings, Network, TrustedProxies};
+use corecast::relay::nostr::{self, HookList, Nostr, NostrSettings, NostrStats};
+use corecast_nostr::{Draft, Event, RelayUrls, Signer, to_hex};
 use corecast_test as support;
 use serde_json::{Value, json};
-use support::client::Client;
+use support::client::{Client, upgrade_with};
 use support::{Server, settings};
 
 /// A relay at `/nostr` in this process.
@@ -38,10 +45,22 @@ impl Relay {
         Relay::of(shards, EndpointSettings::default(), Nostr::new(settings))
     }
 
+    /// A relay with hooks, and one URL.
+    fn hooked(hooks: HookList) -> Relay {
+        Relay::with(2, |settings| {
+            settings.hooks = hooks;
+            settings.urls = RelayUrls::new(vec![auth::URL.to_owned()]);
+        })
+    }
+
     fn of(shards: usize, endpoint: EndpointSettings, nostr: Nostr) -> Relay {
         let stats = Arc::clone(nostr.stats());
         let settings = corecast::engine::Settings {
             shards,
+            trusted_proxies: TrustedProxies {
+                networks: vec![Network::LOOPBACK_V4],
+                unix: false,
+            },
             ..settings()
         };
         let server = Server::start(settings, |builder| {
@@ -54,6 +73,21 @@ impl Relay {
 
     fn open(&self) -> Nostrich {
         Nostrich(self.server.open("/nostr"))
+    }
+
+    /// A client whose address is that one: this machine is a trusted proxy.
+    fn open_from(&self, ip: &str) -> Nostrich {
+        let mut client = self.ask_from(ip);
+        assert_eq!(client.answer().status, 101);
+        Nostrich(client)
+    }
+
+    /// A client that has requested a WebSocket from there.
+    fn ask_from(&self, ip: &str) -> Client {
+        let mut client = Client::connect(self.server.address);
+        let header = format!("X-Forwarded-For: {ip}\r\n");
+        client.send(upgrade_with("/nostr", &header).as_bytes());
+        client
     }
 }
 

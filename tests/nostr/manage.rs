@@ -1,18 +1,22 @@
 //! Management over HTTP (NIP-86).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use corecast::engine::EndpointSettings;
-use corecast::relay::nostr::{Management, Nostr, NostrSettings};
+use corecast::relay::nostr::{Caller, Management, Nostr, NostrSettings};
 use corecast_nostr::{
-    Bytes32, Call, Draft, Event, MemoryStore, RelayUrls, Signer, Store as _, to_hex,
+    DeletionRule, DiskOptions, DiskStore, Draft, Event, MemoryStore, Numbered, Outcome, Page,
+    Query, RelayUrls, Seq, Signer, Store, StoreError, to_hex,
 };
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::{DEADLINE, eventually};
 use crate::{Relay, event, id, key, now, signer, tags};
 
 /// The configured admin, another key that gets rights, and authors.
@@ -21,7 +25,7 @@ const HELPER: u8 = 8;
 const AUTHOR: u8 = 1;
 const OTHER: u8 = 2;
 
-const RPC: &str = "Content-Type: application/nostr+json+rpc\r\n";
+pub(crate) const RPC: &str = "Content-Type: application/nostr+json+rpc\r\n";
 const URL: &str = "https://relay.example/nostr";
 
 fn managed(settings: &mut NostrSettings) {
@@ -46,12 +50,11 @@ fn draft(body: &str) -> Draft {
 }
 
 fn random() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
-fn authorization(signer: &Signer, draft: Draft) -> String {
+pub(crate) fn authorization(signer: &Signer, draft: Draft) -> String {
     let event = signer.sign(draft);
     let encoded = BASE64_STANDARD.encode(event.json());
     format!("Authorization: Nostr {encoded}\r\n")
@@ -118,13 +121,13 @@ fn count(relay: &Relay, filter: &Value) -> u64 {
     client.hear()[2]["count"].as_u64().expect("a count")
 }
 
-/// What an author's event is told.
+/// The reason in the answer to an event.
 fn reason(relay: &Relay, event: &Event) -> String {
     relay.open().publish(event).1
 }
 
 #[test]
-fn a_call_without_a_right_authorization_is_refused_with_a_reason() {
+fn a_call_that_is_not_rightly_authorized_is_told_why() {
     let relay = relay();
     let call = body("stats", &json!([]));
     let with = |change: fn(&mut Draft)| {
@@ -204,8 +207,9 @@ fn a_key_that_is_no_admin_is_forbidden() {
 fn guessing_at_authorizations_is_slowed_down() {
     let relay = relay();
     let call = body("stats", &json!([]));
-    let headers = format!("{RPC}Authorization: Nostr e30\r\n");
-    let throttled = (0..10_000).find_map(|_| {
+    // The address of a trusted proxy itself is never slowed down.
+    let headers = format!("{RPC}Authorization: Nostr e30\r\nX-Forwarded-For: 192.0.2.9\r\n");
+    let throttled = (0..2_000).find_map(|_| {
         let answer = post(&relay, &headers, &call);
         (answer.status != 401).then_some(answer)
     });
@@ -446,6 +450,18 @@ fn a_blocked_address_loses_its_connections_and_gets_no_other() {
 }
 
 #[test]
+fn behind_a_proxy_the_address_that_it_names_is_blocked() {
+    let relay = relay();
+    let mut blocked = relay.open_from("192.0.2.5");
+    let mut other = relay.open_from("192.0.2.6");
+    done(&relay, "blockip", &json!(["192.0.2.5"]));
+    let told = blocked.0.expect_close(1008);
+    assert_eq!(told, "blocked: this address is blocked");
+    assert_eq!(relay.ask_from("192.0.2.5").answer().status, 403);
+    other.expect_nothing();
+}
+
+#[test]
 fn admins_are_named_with_all_methods_or_some() {
     let relay = relay();
     let by_helper = |method: &str, params: &Value| call_by(&relay, HELPER, method, params);
@@ -501,16 +517,14 @@ fn all_methods_work_that_are_said_to() {
     );
 }
 
-#[test]
-fn every_change_outlives_the_endpoint() {
-    let store = Arc::new(MemoryStore::new(100));
-    let begin = || {
+/// Makes changes at a relay, and finds them at the next one.
+fn changes_last(mut store: impl FnMut() -> Arc<dyn Store>) {
+    let mut begin = || {
         let mut settings = NostrSettings::default();
         managed(&mut settings);
-        let nostr = Nostr::with_store(settings, Arc::clone(&store) as Arc<_>);
+        let nostr = Nostr::with_store(settings, store());
         Relay::of(1, EndpointSettings::default(), nostr)
     };
-    let kept = event(AUTHOR, 1, 10, &[]);
     let lists = [
         "listbannedpubkeys",
         "listbannedevents",
@@ -520,7 +534,7 @@ fn every_change_outlives_the_endpoint() {
     ];
     let before = {
         let relay = begin();
-        relay.open().expect_taken(&kept);
+        relay.open().expect_taken(&event(AUTHOR, 1, 10, &[]));
         done(&relay, "banpubkey", &json!([key(AUTHOR), "spam"]));
         done(&relay, "banevent", &json!(["ab".repeat(32), "spam"]));
         done(&relay, "allowevent", &json!(["cd".repeat(32), "fine"]));
@@ -535,7 +549,29 @@ fn every_change_outlives_the_endpoint() {
     assert_eq!(relay.open().query(&[json!({"kinds": [1]})]), [""; 0]);
     assert_eq!(document(&relay)["name"], "New");
     assert_eq!(call_by(&relay, HELPER, "stats", &json!([])).0, 200);
-    assert_eq!(store.notes().expect("notes").len(), 7);
+    done(&relay, "unbanpubkey", &json!([key(AUTHOR)]));
+    assert_eq!(relay.open().query(&[json!({"kinds": [1]})]).len(), 1);
+}
+
+#[test]
+fn every_change_outlives_the_endpoint() {
+    let store = Arc::new(MemoryStore::new(100));
+    changes_last(|| Arc::clone(&store) as Arc<_>);
+    assert_eq!(store.notes().expect("notes").len(), 6);
+}
+
+#[test]
+fn every_change_outlives_the_process_on_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    changes_last(|| {
+        // The threads of the relay before end a little later than its engine.
+        let mut opened = None;
+        eventually("the store is free", || {
+            opened = DiskStore::open(folder.path(), &DiskOptions::default()).ok();
+            opened.is_some()
+        });
+        Arc::new(opened.expect("a store"))
+    });
 }
 
 struct Roles;
@@ -545,10 +581,15 @@ impl Management for Roles {
         vec!["createrole".to_owned()]
     }
 
-    fn manage(&self, admin: &Bytes32, call: &Call) -> Option<Result<Value, String>> {
-        match &*call.method {
-            "createrole" if call.params.is_empty() => Some(Err("no name".to_owned())),
-            "createrole" => Some(Ok(json!([to_hex(admin), call.params[0]]))),
+    fn manage(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: &[Value],
+    ) -> Option<Result<Value, String>> {
+        match method {
+            "createrole" if params.is_empty() => Some(Err("no name".to_owned())),
+            "createrole" => Some(Ok(json!([to_hex(&caller.key), params[0]]))),
             "deleterole" => panic!("not written yet"),
             _ => None,
         }
@@ -575,4 +616,129 @@ fn an_embedder_adds_methods_of_its_own() {
             .expect("a list")
             .contains(&json!("createrole"))
     );
+}
+
+/// A store that can be full, and whose pages can have one row and wait.
+struct Stubborn {
+    store: MemoryStore,
+    is_full: AtomicBool,
+    /// A message for each page; `None`: no page waits.
+    gate: Option<Receiver<()>>,
+    begun: AtomicUsize,
+}
+
+impl Stubborn {
+    fn new(gate: Option<Receiver<()>>) -> Arc<Stubborn> {
+        Arc::new(Stubborn {
+            store: MemoryStore::new(100),
+            is_full: AtomicBool::new(false),
+            gate,
+            begun: AtomicUsize::new(0),
+        })
+    }
+
+    fn relay(self: &Arc<Stubborn>) -> Relay {
+        let mut settings = NostrSettings::default();
+        managed(&mut settings);
+        let nostr = Nostr::with_store(settings, Arc::clone(self) as Arc<_>);
+        Relay::of(1, EndpointSettings::default(), nostr)
+    }
+}
+
+impl Store for Stubborn {
+    fn commit(
+        &self,
+        events: &[Arc<Event>],
+        rule: &dyn DeletionRule,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.store.commit(events, rule)
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.store.last_seq()
+    }
+
+    fn page(
+        &self,
+        query: &mut Query,
+        rows: usize,
+        bytes: usize,
+        now: u64,
+    ) -> Result<Page, StoreError> {
+        let Some(gate) = &self.gate else {
+            return self.store.page(query, rows, bytes, now);
+        };
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        // A finished test releases all reads.
+        let _ = gate.recv_timeout(DEADLINE);
+        self.store.page(query, 1, bytes, now)
+    }
+
+    fn since(&self, after: Seq, rows: usize) -> Result<(Vec<Numbered>, Seq), StoreError> {
+        self.store.since(after, rows)
+    }
+
+    fn tidy(&self, now: u64) -> Result<usize, StoreError> {
+        self.store.tidy(now)
+    }
+
+    fn size(&self) -> (usize, usize) {
+        self.store.size()
+    }
+
+    fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.notes()
+    }
+
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(StoreError("no space".to_owned())),
+            false => self.store.set_note(name, value),
+        }
+    }
+}
+
+#[test]
+fn a_change_that_cannot_be_stored_has_no_effect() {
+    let store = Stubborn::new(None);
+    let relay = store.relay();
+    store.is_full.store(true, Ordering::SeqCst);
+    let told = error(&relay, "banpubkey", &json!([key(AUTHOR)]));
+    assert!(
+        told.starts_with("error: the store is unavailable"),
+        "{told}"
+    );
+    assert_eq!(result(&relay, "listbannedpubkeys", &json!([])), json!([]));
+    relay.open().expect_taken(&event(AUTHOR, 1, 10, &[]));
+    store.is_full.store(false, Ordering::SeqCst);
+    done(&relay, "banpubkey", &json!([key(AUTHOR)]));
+}
+
+#[test]
+fn a_ban_holds_for_the_next_page_of_a_query() {
+    let (lets, gate): (Sender<()>, _) = unbounded();
+    let store = Stubborn::new(Some(gate));
+    let relay = store.relay();
+    let made = [(OTHER, 1), (OTHER, 2), (AUTHOR, 3), (OTHER, 4)];
+    let made = made.map(|(author, ago)| event(author, 1, ago, &[]));
+    let mut client = relay.open();
+    made.iter().for_each(|event| client.expect_taken(event));
+    client.req("s", &[json!({"kinds": [1]})]);
+    lets.send(()).expect("a gate");
+    assert_eq!(client.live("s"), id(&made[0]));
+    let second = || store.begun.load(Ordering::SeqCst) >= 2;
+    eventually("the next page is read", second);
+    done(&relay, "banpubkey", &json!([key(AUTHOR)]));
+    (0..9).for_each(|_| lets.send(()).expect("a gate"));
+    // One page had begun before the ban; the one that would have the event had not.
+    assert_eq!(client.stored("s").0, [id(&made[1]), id(&made[3])]);
+}
+
+#[test]
+fn a_relay_with_unreadable_bans_does_not_start() {
+    let store = Stubborn::new(None);
+    let note = store.set_note("manage/banned-key/x", Some(b""));
+    assert_eq!(note, Ok(()));
+    let start = std::panic::AssertUnwindSafe(|| drop(store.relay()));
+    assert!(std::panic::catch_unwind(start).is_err());
 }

@@ -55,6 +55,49 @@ fn filters_ask_for_what_nip_01_says() {
 }
 
 #[test]
+fn keys_that_require_all_values_are_a_switch() {
+    let relay = Relay::with(1, |settings| settings.filter_syntax.and_tags = true);
+    let mut client = relay.open();
+    let events = [
+        event(1, 1, 5, &[&["t", "meme"], &["t", "cat"], &["t", "black"]]),
+        event(1, 1, 4, &[&["t", "meme"], &["t", "cat"]]),
+        event(1, 1, 3, &[&["t", "meme"], &["t", "black"]]),
+    ];
+    let mut reader = relay.open();
+    let both = json!({"&t": ["meme", "cat"], "#t": ["meme", "cat", "black"]});
+    reader.req("s", std::slice::from_ref(&both));
+    reader.stored("s");
+    events.iter().for_each(|event| client.expect_taken(event));
+    assert_eq!(reader.live("s"), id(&events[0]));
+    reader.expect_nothing();
+    for (filter, wanted) in [
+        (both, vec![0]),
+        (json!({"&t": ["meme", "cat"]}), vec![1, 0]),
+        (
+            json!({"&t": ["meme", "cat"], "#t": ["meme", "cat"]}),
+            vec![1, 0],
+        ),
+        (json!({"&t": ["meme", "dog"]}), vec![]),
+        (json!({"&t": []}), vec![]),
+    ] {
+        let wanted: Vec<String> = wanted
+            .iter()
+            .map(|index: &usize| id(&events[*index]))
+            .collect();
+        let found = client.query(std::slice::from_ref(&filter));
+        assert_eq!(found, wanted, "{filter}");
+        client.say(&json!(["COUNT", "c", filter]));
+        assert_eq!(client.hear()[2], json!({"count": wanted.len()}));
+    }
+    let off = Relay::start();
+    let answer = off.open().refused(&json!(["REQ", "s", {"&t": ["meme"]}]));
+    assert_eq!(
+        answer[2],
+        "unsupported: the filter has an unknown key \"&t\""
+    );
+}
+
+#[test]
 fn pages_go_on_to_the_end_and_say_whether_there_is_more() {
     let relay = Relay::with(1, |settings| {
         settings.queries.limit_max = 150;
@@ -116,6 +159,7 @@ fn a_query_that_cannot_be_is_closed_with_a_reason() {
         settings.filters_max = 2;
         settings.values_max = 3;
         settings.subscriptions_max = 2;
+        settings.filter_syntax.and_tags = true;
     });
     let mut client = relay.open();
     let long = "x".repeat(65);
@@ -130,6 +174,10 @@ fn a_query_that_cannot_be_is_closed_with_a_reason() {
         ),
         (
             json!(["REQ", "s", {"kinds": [1, 2]}, {"kinds": [1, 2]}]),
+            "blocked: the lists",
+        ),
+        (
+            json!(["REQ", "s", {"&t": ["a", "b"], "#x": ["c", "d"]}]),
             "blocked: the lists",
         ),
         (json!(["COUNT", "s", {"kinds": ["x"]}]), "invalid: kinds"),

@@ -4,7 +4,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::event::{EventError, ParsedEvent};
 use crate::hex::{Bytes32, to_hex};
-use crate::kind::CLIENT_AUTH;
+use crate::kind::{CLIENT_AUTH, VANISH};
+
+/// A request to vanish with this value of a `relay` tag is for every relay.
+const ALL_RELAYS: &str = "ALL_RELAYS";
 
 /// How far `created_at` may be off, in seconds.
 const WINDOW_S: u64 = 600;
@@ -85,8 +88,22 @@ impl RelayUrls {
     }
 
     /// Whether `url` is one of them, ignoring the default port and trailing slashes.
-    pub(crate) fn contains(&self, url: &str) -> bool {
+    fn contains(&self, url: &str) -> bool {
         self.normal.contains(&normal(url))
+    }
+
+    /// Checks that a request to vanish is for the relay with these URLs, or for all relays
+    /// (NIP-62). Other events pass.
+    ///
+    /// # Errors
+    ///
+    /// It is for other relays, or for none.
+    pub fn check_vanish(&self, event: &ParsedEvent<'_>) -> Result<(), EventError> {
+        let is_ours = |relay: &str| relay == ALL_RELAYS || self.contains(relay);
+        match event.kind != VANISH || event.values_of("relay").any(is_ours) {
+            true => Ok(()),
+            false => Err(EventError::VanishElsewhere),
+        }
     }
 
     /// Checks a proof. Returns the key that is proven.
@@ -204,6 +221,44 @@ mod tests {
             .replace("\"content\":\"\"", "\"content\":\"x\"");
         let forged = urls.prove(&forged, Some(&challenge), NOW);
         assert_eq!(forged, Err(AuthError::Event(EventError::WrongId)));
+    }
+
+    #[test]
+    fn a_request_to_vanish_names_the_relay_or_all() {
+        let signer = Signer::new([9; 32]).expect("a key");
+        let urls = RelayUrls::new(vec!["wss://relay.example/nostr".into()]);
+        let check = |urls: &RelayUrls, kind: u16, relays: &[&str]| {
+            let tags = relays
+                .iter()
+                .map(|relay| vec!["relay".to_owned(), (*relay).to_owned()]);
+            let event = signer.sign(Draft {
+                kind,
+                tags: tags.collect(),
+                ..Draft::default()
+            });
+            let parsed = ParsedEvent::parse(event.json()).expect("an event");
+            urls.check_vanish(&parsed).is_ok()
+        };
+        let none = RelayUrls::default();
+        for (relays, is_ours, is_for_all) in [
+            (&["ALL_RELAYS"][..], true, true),
+            (
+                &["wss://other.example", "WSS://relay.example:443/nostr/"],
+                true,
+                false,
+            ),
+            (
+                &["wss://other.example", "wss://relay.example"],
+                false,
+                false,
+            ),
+            (&["all_relays", ""], false, false),
+            (&[], false, false),
+        ] {
+            assert_eq!(check(&urls, VANISH, relays), is_ours, "{relays:?}");
+            assert_eq!(check(&none, VANISH, relays), is_for_all, "{relays:?}");
+            assert!(check(&none, 1, relays));
+        }
     }
 
     #[test]

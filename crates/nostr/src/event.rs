@@ -1,6 +1,7 @@
 //! Events (NIP-01): parsed as they came, checked, and kept as the JSON that is sent.
 
 mod checks;
+mod fields;
 mod signer;
 
 use bytes::Bytes;
@@ -105,6 +106,12 @@ impl<'m> ParsedEvent<'m> {
     pub fn tag(&self, name: &str) -> Option<&str> {
         let tag = self.tags.iter().find(|tag| is_named(tag, name))?;
         tag.get(1).map(|value| &*value.0)
+    }
+
+    /// The values of all tags of that name.
+    pub(crate) fn values_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        let tags = self.tags.iter().filter(move |tag| is_named(tag, name));
+        tags.filter_map(|tag| tag.get(1).map(|value| &*value.0))
     }
 
     /// Whether the id is the hash of the event.

@@ -81,8 +81,9 @@ impl Filter {
             let Some(values) = self.tags.get_mut(letter) else {
                 continue;
             };
-            let is_required = |value: &Box<str>| required.binary_search(value).is_ok();
-            let left = values.iter().filter(|value| !is_required(value));
+            let left = values
+                .iter()
+                .filter(|value| required.binary_search(value).is_err());
             let left: Box<[Box<str>]> = left.cloned().collect();
             match left.is_empty() && !values.is_empty() {
                 true => drop(self.tags.remove(letter)),
@@ -124,13 +125,25 @@ impl Filter {
                 .as_ref()
                 .is_some_and(|authors| authors.is_empty())
             || self.kinds.as_ref().is_some_and(|kinds| kinds.is_empty())
-            || self.all_values().any(|values| values.is_empty())
+            || self.all_values().any(<[_]>::is_empty)
             || times.is_some_and(|(since, until)| since > until)
+    }
+
+    /// Sorts its lists, as after a change.
+    pub fn sort(&mut self) {
+        fn sort<T: Ord>(list: &mut Box<[T]>) {
+            *list = sorted(std::mem::take(list).into_vec());
+        }
+        self.ids.iter_mut().for_each(sort);
+        self.authors.iter_mut().for_each(sort);
+        self.kinds.iter_mut().for_each(sort);
+        self.tags.values_mut().for_each(sort);
+        self.all_tags.values_mut().for_each(sort);
     }
 
     /// The number of values in its lists.
     pub fn values(&self) -> usize {
-        let tags: usize = self.all_values().map(|values| values.len()).sum();
+        let tags: usize = self.all_values().map(<[_]>::len).sum();
         self.ids.as_ref().map_or(0, |ids| ids.len())
             + self.authors.as_ref().map_or(0, |authors| authors.len())
             + self.kinds.as_ref().map_or(0, |kinds| kinds.len())
@@ -144,12 +157,12 @@ impl Filter {
 }
 
 fn has_all(event: &Event, letter: u8, values: &[Box<str>]) -> bool {
-    let is_there = |value: &Box<str>| {
+    let is_there = |value: &str| {
         let mut tags = event.single_letter_tags();
         tags.any(|tag| tag == (letter, value))
     };
     // An empty list matches nothing, whatever its key.
-    !values.is_empty() && values.iter().all(is_there)
+    !values.is_empty() && values.iter().all(|value| is_there(value))
 }
 
 fn has_tag(event: &Event, letter: u8, values: &[Box<str>]) -> bool {

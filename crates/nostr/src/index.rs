@@ -1,8 +1,8 @@
 //! Finds the subscriptions that an event matches, without examining the others.
 //!
-//! Each filter is in one list, or in a few of one kind: of its ids, else of a value that it requires
-//! (NIP-91), of the tag with the fewest values, of its authors, of its kinds, or of the filters
-//! without any of these. An event's fields
+//! Each filter is in one list, or in a few of one kind: of its ids, else of a value that it
+//! requires (NIP-91), of the tag with the fewest values, of its authors, of its kinds, or of the
+//! filters without any of these. An event's fields
 //! name the lists to search, and only the filters in those are compared with it. Keys, ids and
 //! values are interned: a list of 500 authors takes 4 bytes for each, no matter how many
 //! subscriptions have them. Equal filters are stored once.

@@ -5,13 +5,19 @@ mod events;
 mod filters;
 mod kinds;
 mod messages;
+mod nip09;
 mod nip11;
 mod nip13;
 mod nip40;
 mod nip42;
+mod nip45;
 mod nip59;
+mod nip62;
 mod nip67;
 mod nip70;
+mod nip77;
+mod nip86;
+mod nip91;
 mod order;
 mod serialisation;
 mod shape;
@@ -38,13 +44,19 @@ pub(crate) fn all() -> Vec<&'static Rule> {
         subscriptions::RULES,
         bounds::RULES,
         messages::RULES,
+        nip09::RULES,
         nip11::RULES,
         nip13::RULES,
         nip40::RULES,
         nip42::RULES,
+        nip45::RULES,
         nip59::RULES,
+        nip62::RULES,
         nip67::RULES,
         nip70::RULES,
+        nip77::RULES,
+        nip86::RULES,
+        nip91::RULES,
     ];
     let mut rules: Vec<&Rule> = tables.into_iter().flatten().collect();
     rules.sort_by_key(|rule| (rule.is_ours(), rule.nips[0]));

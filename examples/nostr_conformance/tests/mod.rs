@@ -19,6 +19,7 @@ fn context(stand_in: &StandIn, deadline: Duration) -> Context {
             nips_only: false,
         },
         auth_url: stand_in.url.clone(),
+        admin: None,
         document: Err("a stand-in has none".to_owned()),
     }
 }

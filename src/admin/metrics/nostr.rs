@@ -91,6 +91,11 @@ pub(super) const NOSTR: Group = Group {
              stored ones; the rest came from the store.",
             |it| it.nostr_sum(|stats| &stats.catch_up_overflows),
         ),
+        Row::counter(
+            "corecast_nostr_hook_failures_total",
+            "Hooks that panicked, or returned an event that is not JSON.",
+            |it| it.nostr_sum(|stats| &stats.hook_failures),
+        ),
         Row::gauge(
             "corecast_nostr_store_events",
             "Events in the stores.",

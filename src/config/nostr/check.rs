@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{NostrChallenge, NostrConfig};
+use super::{NostrChallenge, NostrConfig, NostrPolicy};
 use crate::config::endpoint::EndpointConfig;
 use crate::config::error::Conflict;
 use crate::config::quantity::show_size;
@@ -47,6 +47,7 @@ pub(crate) fn conflicts(
         needs_urls(&own, "nostr.auth.read", nostr.auth.read, nostr, endpoint),
         needs_urls(&own, "nostr.auth.write", nostr.auth.write, nostr, endpoint),
         admins(&own, nostr, endpoint),
+        must_auth(&own, nostr),
         events(&own, nostr, settings),
         limits(&own, nostr),
     ];
@@ -121,6 +122,18 @@ fn admins(own: Own<'_>, nostr: &NostrConfig, endpoint: &EndpointConfig) -> Optio
             "{key} lists keys, but no admin can sign a call (NIP-86) while {urls} is empty; set \
              {urls} to the URL that clients use, such as wss://relay.example.com{}, or {key} to []",
             endpoint.path
+        ),
+        paths: vec![key, urls],
+    })
+}
+
+fn must_auth(own: Own<'_>, nostr: &NostrConfig) -> Option<Conflict> {
+    let (key, urls) = (own("nostr.policies"), own("nostr.urls"));
+    let is_on = nostr.policies.contains(&NostrPolicy::MustAuth);
+    (is_on && nostr.urls.is_empty()).then(|| Conflict {
+        message: format!(
+            "{key} has must_auth, but nobody can prove a key (NIP-42) while {urls} is empty; set \
+             {urls} to the URL that clients use, or remove must_auth"
         ),
         paths: vec![key, urls],
     })

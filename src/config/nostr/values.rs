@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{NostrChallenge, RelayUrl};
+use super::{NostrChallenge, NostrPolicy, RelayUrl};
 use crate::config::form::{Form, Formed};
 use crate::config::quantity::KIB;
 use crate::config::value::{
     Codec, Count, List, Mapped, Or, Span, Text, Word, describe, plain_text, quoted,
 };
 
+pub(crate) const POLICIES: List<NostrPolicy> = List("policies", PhantomData);
 pub(crate) const RELAY_URLS: List<RelayUrl> = List("URLs", PhantomData);
 pub(crate) const CHALLENGE: Word<NostrChallenge> = Word(&[
     ("demand", NostrChallenge::Demand),
@@ -191,7 +192,10 @@ impl Formed for HexKeys {
     fn form(&self) -> Form {
         let key = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
         let schema = json!({"type": ["array", "string"], "items": key});
-        Form::new("list of 64 lower-case hexadecimal digits each", schema)
+        Form::new(
+            "list of public keys, 64 lower-case hexadecimal digits each",
+            schema,
+        )
     }
 }
 

@@ -36,12 +36,12 @@ impl CatchUp {
 
     /// Keeps an event. Returns whether it exceeds the bounds: then all are dropped, and further
     /// ones are not kept until [`CatchUp::begin_again`].
-    pub(super) fn keep(&mut self, live: &Live) -> bool {
+    pub(super) fn keep(&mut self, live: &Live, body: &SharedBody) -> bool {
         if self.has_overflowed {
             return false;
         }
-        self.bytes += live.event.body().len();
-        self.kept.push_back((live.seq, live.body.clone()));
+        self.bytes += body.len();
+        self.kept.push_back((live.seq, body.clone()));
         if self.kept.len() <= KEPT_EVENTS_MAX && self.bytes <= KEPT_BYTES_MAX {
             return false;
         }

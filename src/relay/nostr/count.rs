@@ -45,7 +45,8 @@ pub(super) fn begin(common: &Common, subscription: Box<str>, request: &Request) 
     go_on(common, Box::new(counting))
 }
 
-/// Counts another part. If the bound on rows is reached, the result covers the rows read until then.
+/// Counts another part. If the bound on rows is reached, the result covers the rows read until
+/// then.
 pub(super) fn go_on(common: &Common, mut counting: Box<Counting>) -> Told {
     match counting.step(common) {
         Ok(None) => Told::Counting(counting),
@@ -80,11 +81,7 @@ impl Counting {
         Ok(is_over.then(|| Counted {
             count: self.count,
             is_approximate: !is_last,
-            hll: self
-                .hll
-                .as_ref()
-                .filter(|_| is_last)
-                .map(|hll| hll.to_hex()),
+            hll: self.hll.as_ref().filter(|_| is_last).map(Hll::to_hex),
         }))
     }
 }

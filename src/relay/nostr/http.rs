@@ -20,7 +20,7 @@ const SUBSCRIPTION_CHARS_MAX: u64 = 64;
 
 /// The document and the page, made once.
 pub(super) struct Documents {
-    information: String,
+    information: Map<String, Value>,
     page: String,
 }
 
@@ -34,15 +34,24 @@ impl Documents {
     ) -> Documents {
         let info = moderated(&settings.info, moderation);
         Documents {
-            information: information(settings, &info, restricts).to_string(),
+            information: information(settings, &info, restricts),
             page: page(settings, &info),
         }
     }
 
-    pub(super) fn answer(&self, head: &Head<'_>) -> Response {
+    /// `change` may change the information document for this request.
+    pub(super) fn answer(
+        &self,
+        head: &Head<'_>,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Response {
         with_cors(match head.method {
             "OPTIONS" => Response::new(204),
-            _ if accepts(head, DOCUMENT) => of_type(DOCUMENT, &self.information),
+            _ if accepts(head, DOCUMENT) => {
+                let mut document = self.information.clone();
+                change(&mut document);
+                of_type(DOCUMENT, &Value::Object(document).to_string())
+            }
             _ => of_type(files::HTML, &self.page).with_header(
                 "Content-Security-Policy",
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -104,7 +113,11 @@ fn moderated(info: &NostrInfoConfig, moderation: &Moderation) -> NostrInfoConfig
 }
 
 /// The information document (NIP-11), without features that are off.
-fn information(settings: &NostrSettings, info: &NostrInfoConfig, restricts: bool) -> Value {
+fn information(
+    settings: &NostrSettings,
+    info: &NostrInfoConfig,
+    restricts: bool,
+) -> Map<String, Value> {
     let NostrInfoConfig {
         name,
         description,
@@ -135,7 +148,7 @@ fn information(settings: &NostrSettings, info: &NostrInfoConfig, restricts: bool
     document.insert("supported_nips".to_owned(), json!(nips(settings)));
     document.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     document.insert("limitation".to_owned(), limitation(settings, restricts));
-    Value::Object(document)
+    document
 }
 
 /// The NIPs that this relay supports with its configuration.

@@ -14,7 +14,7 @@ use corecast_nostr::{
 };
 
 use super::clock::unix_now;
-use super::mail::{Batch, Fate, Live, Mail, Owed, Submission};
+use super::mail::{Batch, Fate, Live, Mail, Origin, Owed, Submission};
 use super::shard::{Effects, Inner, NostrShard};
 use super::stats::EventResult;
 use super::waiting::IN_FLIGHT_MAX;
@@ -53,7 +53,7 @@ impl From<EventError> for Refused {
 impl Inner {
     /// Handles an EVENT.
     pub(super) fn take_event(&mut self, from: ConnectionId, json: &str, effects: &mut Effects) {
-        let refused = match self.checked(from, json) {
+        let refused = match self.checked(from, json, effects) {
             Ok(event) => return self.queue_event(from, event, effects),
             Err(refused) => refused,
         };
@@ -85,8 +85,14 @@ impl Inner {
     }
 
     /// All checks but the signature, the cheapest first.
-    fn checked(&mut self, from: ConnectionId, json: &str) -> Result<UnverifiedEvent, Refused> {
-        let settings = &self.shared.settings;
+    fn checked(
+        &mut self,
+        from: ConnectionId,
+        json: &str,
+        effects: &mut Effects,
+    ) -> Result<UnverifiedEvent, Refused> {
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
         if json.len() > settings.events.bytes {
             return Err(EventError::TooLarge(settings.events.bytes).into());
         }
@@ -100,7 +106,7 @@ impl Inner {
             ));
         }
         event.check(&settings.events, now)?;
-        event.check_vanish(&settings.urls)?;
+        settings.urls.check_vanish(&event)?;
         // Before the known ids: an event may have been banned since.
         self.seen.check(&event)?;
         let removals = self.shared.common.removals();
@@ -114,7 +120,10 @@ impl Inner {
                         cannot authenticate clients";
             return Err(Refused::Reason(told.to_owned()));
         }
+        self.check_by_hooks(from, event.event(), effects)
+            .map_err(Refused::Reason)?;
         if event.event().is_protected() {
+            let client = self.clients.get(&from);
             let is_author = client.is_some_and(|client| client.has_key(event.event().pubkey()));
             self.check_protected(is_author, has_key)?;
         }
@@ -186,12 +195,14 @@ impl Inner {
             self.shared.common.stats.count_event(EventResult::Ephemeral);
             let removals = self.shared.common.removals();
             self.ingest.known.remember(&event, removals);
+            self.tell_ephemeral(shard, from, &event);
             answer(shard, from, event.id(), true, "");
             return self.publish_ephemeral(shard, event);
         }
         self.ingest.in_flight += 1;
         self.shared.common.stats.writing.add(1);
         // The queue has capacity for all events in flight, and its thread ends with the engine.
+        let from = Origin::Client(from);
         let _ = self.shared.submissions.try_send(Submission { event, from });
     }
 
@@ -224,30 +235,13 @@ impl Inner {
         for Owed { event, from, fate } in batch.owed.iter().filter(|owed| owed.from.shard == own) {
             self.ingest.in_flight = self.ingest.in_flight.saturating_sub(1);
             self.shared.common.stats.writing.sub(1);
-            let (result, is_accepted, reason) = match fate {
-                Fate::Stored => (EventResult::Stored, true, ""),
-                Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
-                Fate::Superseded => {
-                    let told = "duplicate: the relay knows a newer version of this event";
-                    (EventResult::Superseded, false, told)
-                }
-                Fate::Deleted => {
-                    let told = "blocked: this event was deleted";
-                    (EventResult::Blocked, false, told)
-                }
-                Fate::Vanished => {
-                    let told = "blocked: the author of this event has asked to vanish";
-                    (EventResult::Blocked, false, told)
-                }
-                Fate::Failed => (
-                    EventResult::Error,
-                    false,
-                    "error: the store cannot write events at the moment",
-                ),
-            };
+            let (result, is_accepted, reason) = verdict(fate);
             self.shared.common.stats.count_event(result);
             if is_accepted {
                 self.ingest.known.remember(event, batch.removals);
+            }
+            if *fate == Fate::Stored {
+                self.tell_saved(shard, *from, event);
             }
             answer(shard, *from, event.id(), is_accepted, reason);
             shard.spend(ANSWER_NS);
@@ -259,6 +253,30 @@ impl Inner {
         let is_held = self.clients.get(&id).is_some_and(|client| client.is_held);
         if !is_held && let Some(mut client) = shard.client(id) {
             client.release();
+        }
+    }
+}
+
+/// The result of a submission, whether it was accepted, and the reason that its sender is told.
+pub(super) fn verdict(fate: &Fate) -> (EventResult, bool, &'static str) {
+    match fate {
+        Fate::Stored => (EventResult::Stored, true, ""),
+        Fate::Duplicate => (EventResult::Duplicate, true, DUPLICATE),
+        Fate::Superseded => {
+            let told = "duplicate: the relay knows a newer version of this event";
+            (EventResult::Superseded, false, told)
+        }
+        Fate::Deleted => {
+            let told = "blocked: this event was deleted";
+            (EventResult::Blocked, false, told)
+        }
+        Fate::Vanished => {
+            let told = "blocked: the author of this event has asked to vanish";
+            (EventResult::Blocked, false, told)
+        }
+        Fate::Failed => {
+            let told = "error: the store cannot write events at the moment";
+            (EventResult::Error, false, told)
         }
     }
 }

@@ -26,8 +26,8 @@ impl KnownIds {
         self.ephemeral.ids.contains(id) || self.removals == removals && self.stored.ids.contains(id)
     }
 
-    /// Remembers an accepted event, but not one that a newer version may replace. `removals` is their
-    /// number before the event was stored.
+    /// Remembers an accepted event, but not one that a newer version may replace. `removals` is
+    /// their number before the event was stored.
     pub(super) fn remember(&mut self, event: &Event, removals: u64) {
         match event.class() {
             Class::Ephemeral => self.ephemeral.insert(*event.id()),

@@ -25,7 +25,7 @@ const FOUND_NS: u64 = 1_000;
 const BATCHES_MAX: usize = 64;
 
 /// The result of offering an event to a subscription.
-enum Delivery {
+pub(super) enum Delivery {
     Sent,
     /// Its client is behind, and is served later.
     Behind,
@@ -154,8 +154,11 @@ impl Inner {
         {
             return Delivery::None;
         }
+        if self.shared.common.hooks.concern_deliveries() {
+            return self.deliver_by_hooks(shard, slot, live);
+        }
         if let Some(catch_up) = &mut subscription.catch_up {
-            if catch_up.keep(live) {
+            if catch_up.keep(live, &live.body) {
                 self.shared.common.stats.catch_up_overflows.add(1);
             }
             return Delivery::None;
@@ -168,6 +171,42 @@ impl Inner {
             return Delivery::Behind;
         }
         client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &live.body);
+        shard.spend(QUEUED_NS + if is_behind { 0 } else { SENT_NS });
+        Delivery::Sent
+    }
+
+    /// The same with hooks, which may prevent the delivery or replace the event.
+    fn deliver_by_hooks(
+        &mut self,
+        shard: &mut OnShard<'_, NostrShard>,
+        slot: u32,
+        live: &Live,
+    ) -> Delivery {
+        let Some(subscription) = self.subscriptions.get_mut(slot) else {
+            return Delivery::None;
+        };
+        let (id, catches_up) = (subscription.client, subscription.catch_up.is_some());
+        let is_behind = shard.client(id).is_some_and(|client| client.is_behind());
+        // Each hook is called once: when the event is sent or kept.
+        if is_behind && !catches_up && !self.deliveries.serves_behind {
+            return Delivery::Behind;
+        }
+        let Some(body) = self.live_body(shard, slot, live) else {
+            return Delivery::None;
+        };
+        let Some(subscription) = self.subscriptions.get_mut(slot) else {
+            return Delivery::None;
+        };
+        if let Some(catch_up) = &mut subscription.catch_up {
+            if catch_up.keep(live, &body) {
+                self.shared.common.stats.catch_up_overflows.add(1);
+            }
+            return Delivery::None;
+        }
+        let Some(mut client) = shard.client(id) else {
+            return Delivery::None;
+        };
+        client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &body);
         shard.spend(QUEUED_NS + if is_behind { 0 } else { SENT_NS });
         Delivery::Sent
     }

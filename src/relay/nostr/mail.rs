@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use corecast_nostr::{Event, Filter, Query, Seq, StoreError};
+use corecast_nostr::{Event, Filter, Outcome, Query, Seq, StoreError};
+use crossbeam_channel::Sender;
 
 use super::count::{Counted, Counting};
 use super::sync::{SyncTask, SyncTold};
@@ -12,7 +13,17 @@ use crate::fanout::shared_body::SharedBody;
 /// An event on its way to the store, and its sender.
 pub(super) struct Submission {
     pub(super) event: Arc<Event>,
-    pub(super) from: ConnectionId,
+    pub(super) from: Origin,
+}
+
+/// The sender of an event, and its answer.
+pub(super) enum Origin {
+    /// A client, which is answered by its shard.
+    Client(ConnectionId),
+    /// A handle.
+    Handle(Sender<Fate>),
+    /// A handle, too, but the event is not stored.
+    Broadcast,
 }
 
 /// An event that subscriptions may match.
@@ -32,6 +43,18 @@ pub(super) enum Fate {
     Deleted,
     Vanished,
     Failed,
+}
+
+impl From<Outcome> for Fate {
+    fn from(outcome: Outcome) -> Fate {
+        match outcome {
+            Outcome::Stored(_) => Fate::Stored,
+            Outcome::Duplicate => Fate::Duplicate,
+            Outcome::Superseded => Fate::Superseded,
+            Outcome::Deleted => Fate::Deleted,
+            Outcome::Vanished => Fate::Vanished,
+        }
+    }
 }
 
 /// The answer that a submission is owed.

@@ -10,6 +10,9 @@ mod catch_up;
 mod clock;
 mod count;
 mod deliveries;
+mod handle;
+mod hooked;
+mod hooks;
 mod http;
 mod ingest;
 mod known;
@@ -17,6 +20,7 @@ mod live;
 mod mail;
 mod manage;
 mod on_disk;
+pub mod policies;
 mod settings;
 mod shard;
 mod stats;
@@ -27,15 +31,19 @@ mod threads;
 mod waiting;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use corecast_nostr::{ClientMessage, MemoryStore, MessageError, Store, claimed_id, reply};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::clock::unix_now;
+use self::handle::HANDLE_EVENTS_MAX;
+pub use self::handle::{AddError, Added, Adding, NostrHandle};
+use self::hooks::Hooked;
+pub use self::hooks::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Subscriber};
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
-pub use self::manage::Management;
+pub use self::manage::{Caller, Management};
 use self::manage::{Desk, Worker, Write};
 use self::on_disk::StoreOnDisk;
 pub use self::settings::{NostrSettings, SyncSettings};
@@ -55,8 +63,9 @@ use crate::limits::SHARDS_MAX;
 use crate::wire::decoder::Message;
 use crate::wire::frame::MessageKind;
 
-/// Capacity of the queue of the writing thread: all events that the shards may have in flight.
-const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX;
+/// Capacity of the queue of the writing thread: all events that the shards and the handles may have
+/// in flight.
+const SUBMISSIONS_MAX: usize = IN_FLIGHT_MAX * SHARDS_MAX + HANDLE_EVENTS_MAX;
 
 /// Most management calls that may wait.
 const CALLS_MAX: usize = 64;
@@ -98,9 +107,11 @@ impl Nostr {
         let (submission_sender, submissions) = bounded(SUBMISSIONS_MAX);
         let (write_sender, writes) = bounded(1);
         let (calls, call_receiver) = bounded(CALLS_MAX);
+        let stats = Arc::<NostrStats>::default();
         let common = Common {
             store,
-            stats: Arc::default(),
+            hooks: Hooked::new(settings.hooks.clone(), Arc::clone(&stats)),
+            stats,
             private: Arc::clone(&settings.private),
             desk,
             queries: settings.queries,
@@ -111,6 +122,7 @@ impl Nostr {
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),
             removals: AtomicU64::new(0),
+            by_handles: AtomicUsize::new(0),
         };
         Nostr {
             calls,
@@ -121,6 +133,7 @@ impl Nostr {
                 jobs: job_sender,
                 submissions: submission_sender,
                 writes: write_sender,
+                engine: OnceLock::new(),
             }),
             queues: Mutex::new(Some(Queues {
                 jobs,
@@ -142,6 +155,11 @@ impl Nostr {
     /// Its counters.
     pub fn stats(&self) -> &Arc<NostrStats> {
         &self.shared.common.stats
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> NostrHandle {
+        NostrHandle::new(&self.shared)
     }
 
     /// Starts the threads. They wait for the mailer to the shards.
@@ -186,7 +204,8 @@ impl Endpoint for Nostr {
     type State = ();
     type Local = NostrShard;
 
-    fn started(&self, _handle: &Handle) -> Result<(), EndpointError> {
+    fn started(&self, handle: &Handle) -> Result<(), EndpointError> {
+        self.shared.engine.get_or_init(|| handle.clone());
         let Shared {
             settings, common, ..
         } = &*self.shared;
@@ -214,12 +233,23 @@ impl Endpoint for Nostr {
     }
 
     fn admit(&self, request: &Request<'_>, _responder: &mut Responder<'_>) -> Admission {
-        let refused = self.refuse_blocked(request.peer);
-        refused.unwrap_or_else(|| Admission::Accept(Accept::new()))
+        if let Some(refused) = self.refuse_blocked(request.peer) {
+            return refused;
+        }
+        match self.shared.common.hooks.check_connection(request) {
+            Ok(()) => Admission::Accept(Accept::new()),
+            Err(refused) => Admission::Refuse(refused),
+        }
     }
 
     fn opened(&self, session: &mut Session<'_, (), NostrShard>, _request: &Request<'_>) {
         self.close_if_blocked(session);
+        if !self.shared.common.hooks.is_empty() {
+            let (id, ip) = (session.id(), session.peer().ip());
+            if let Some(local) = &mut session.local().0 {
+                local.clients.entry(id).or_default().ip = ip;
+            }
+        }
         if session.inflates() {
             self.shared.common.inflating.fetch_add(1, Ordering::Relaxed);
         }
@@ -282,8 +312,12 @@ impl Service for Nostr {
         if request.head.method == "POST" {
             return self.manage(request, responder);
         }
-        let desk = &self.shared.common.desk;
-        Answer::Now(desk.documents(|documents| documents.answer(request.head)))
+        let Common { desk, hooks, .. } = &*self.shared.common;
+        Answer::Now(desk.documents(|documents| {
+            documents.answer(request.head, |document| {
+                hooks.overwrite_information(request, document);
+            })
+        }))
     }
 }
 

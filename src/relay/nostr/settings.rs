@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use corecast_nostr::{Bytes32, EventLimits, FilterSyntax, PrivateKinds, QueryLimits, RelayUrls};
 
+use super::hooks::HookList;
 use crate::config::NostrInfoConfig;
 use crate::engine::Deflate;
 
@@ -54,6 +55,8 @@ pub struct NostrSettings {
     pub deflate: Deflate,
     /// The largest message of a client, in bytes.
     pub message_bytes: usize,
+    /// Code of the relay's owner, and policies.
+    pub hooks: HookList,
 }
 
 /// Bounds on synchronization (NIP-77).
@@ -127,6 +130,7 @@ impl Default for NostrSettings {
             readers: 2,
             deflate: Deflate::default(),
             message_bytes: 512_000,
+            hooks: HookList::default(),
         }
     }
 }

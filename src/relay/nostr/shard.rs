@@ -1,8 +1,9 @@
 //! An endpoint's state on a shard: its clients, their subscriptions, and events that wait.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use corecast_nostr::{Bytes32, Challenge, Event, SubscriptionId, Viewer, reply};
 use crossbeam_channel::Sender;
@@ -16,7 +17,7 @@ use super::sync::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;
-use crate::engine::{Client, Local, OnShard};
+use crate::engine::{Client, Handle, Local, OnShard};
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) jobs: Sender<Job>,
     pub(super) submissions: Sender<Submission>,
     pub(super) writes: Sender<Write>,
+    /// The engine, once it has started.
+    pub(super) engine: OnceLock<Handle>,
 }
 
 /// A client, from its first message on.
@@ -38,6 +41,8 @@ pub(super) struct ClientState {
     /// The text that it is to sign, if the challenge was sent.
     pub(super) challenge: Option<Challenge>,
     pub(super) viewer: Viewer,
+    /// Its address, if hooks may ask for it.
+    pub(super) ip: Option<IpAddr>,
     pub(super) subscriptions: HashMap<SubscriptionId, u32>,
     /// Queries that its shard awaits answers to.
     pub(super) jobs: usize,

@@ -93,6 +93,8 @@ pub struct NostrStats {
     pub(crate) management: [Count; ManagementResult::LABELS.len()],
     /// Invalid messages, each of which got a NOTICE.
     pub(crate) notices: Count,
+    /// Hooks that panicked or returned something unusable.
+    pub(crate) hook_failures: Count,
     /// Events that wait for their signatures to be verified.
     pub(crate) waiting: Count,
     /// Events that are on their way to the store, or back.
@@ -140,13 +142,18 @@ impl NostrStats {
         self.catch_up_overflows.get()
     }
 
+    /// Hooks that panicked or returned something unusable.
+    pub fn hook_failures(&self) -> u64 {
+        self.hook_failures.get()
+    }
+
     /// Events in the store, and the memory that they take, in bytes.
     pub fn store_size(&self) -> (u64, u64) {
         (self.store_events.get(), self.store_bytes.get())
     }
 
     /// Whether the store cannot be written.
-    pub(crate) fn is_store_failing(&self) -> bool {
+    pub fn is_store_failing(&self) -> bool {
         self.store_failing.get() > 0
     }
 

@@ -14,8 +14,9 @@ use corecast_nostr::{Event, Filter, FilterError, Query, Seq, SubscriptionId, rep
 
 use super::catch_up::CatchUp;
 use super::count::Counted;
+use super::hooks::Operation;
 use super::mail::{Answer, Job, Place, Request, Task, Told};
-use super::shard::{Effects, Inner, NostrShard, next_generation, send_stored};
+use super::shard::{Effects, Inner, NostrShard, next_generation};
 use super::stats::QueryResult;
 use super::table::Subscription;
 use crate::engine::{Client, OnShard};
@@ -51,7 +52,13 @@ impl Inner {
     ) {
         // A REQ ends the earlier subscription of that name, even if it is refused itself.
         self.close_subscription(client, &id);
-        let request = self.requested(client, filters).and_then(|request| {
+        let request = self.requested(client, filters);
+        let request = request.and_then(|request| {
+            let operation = (Operation::Req, &id);
+            self.filter_by_hooks(client, operation, request, effects)
+                .map_err(Refused::Reason)
+        });
+        let request = request.and_then(|request| {
             let count = self
                 .clients
                 .get(&client)
@@ -87,7 +94,12 @@ impl Inner {
         filters: &[&str],
         effects: &mut Effects,
     ) {
-        match self.requested(client, filters) {
+        let request = self.requested(client, filters).and_then(|request| {
+            let operation = (Operation::Count, id);
+            self.filter_by_hooks(client, operation, request, effects)
+                .map_err(Refused::Reason)
+        });
+        match request {
             Ok(mut request) => {
                 // All events are counted, even those beyond the limit of a REQ.
                 let unlimited = |filter: &Arc<Filter>| {
@@ -216,6 +228,7 @@ impl Inner {
             snapshot: 0,
             catch_up: Some(Box::new(CatchUp::new(request.clone()))),
             begun: Instant::now(),
+            filters: self.filters_for_hooks(&request),
         }) as u32;
         let filters = request.filters.iter().map(|filter| &**filter);
         self.subscriptions.index.insert(slot, filters);
@@ -350,10 +363,13 @@ impl Inner {
         };
         let id = subscription.client;
         subscription.see(query.snapshot());
+        self.send_rows(shard, place, rows, false);
+        let Some(subscription) = self.subscriptions.at(place) else {
+            return;
+        };
         let Some(mut client) = shard.client(id) else {
             return;
         };
-        send_rows(&mut client, &subscription.head, rows);
         if is_last {
             let text = reply::eose(&subscription.name, query.has_more());
             client.send(MessageKind::Text, text.as_bytes());
@@ -384,12 +400,8 @@ impl Inner {
         let Some(subscription) = self.subscriptions.at(place) else {
             return;
         };
-        let id = subscription.client;
         subscription.see(end);
-        let Some(mut client) = shard.client(id) else {
-            return;
-        };
-        send_rows(&mut client, &subscription.head, rows);
+        self.send_rows(shard, place, rows, true);
         shard.spend(rows.len() as u64 * ROW_NS);
         match is_level {
             true => self.catch_up(shard, place),
@@ -454,12 +466,5 @@ impl Inner {
             state.later.push(job);
             client.await_low_water(LOW_WATER_BYTES);
         }
-    }
-}
-
-fn send_rows(client: &mut Client<'_>, head: &str, rows: &[Arc<Event>]) {
-    let mut text = Vec::new();
-    for row in rows {
-        send_stored(client, head, row, &mut text);
     }
 }

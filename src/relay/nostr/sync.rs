@@ -16,6 +16,7 @@ use corecast_nostr::{
 };
 
 use super::clock::unix_now;
+use super::hooks::Operation;
 use super::mail::{Job, Request, Task};
 use super::settings::SyncSettings;
 use super::shard::{Effects, Inner, NostrShard, next_generation};
@@ -214,7 +215,14 @@ impl Inner {
     ) {
         // It ends the earlier session of that name, even if it is refused itself.
         self.close_sync(client, &name);
-        match self.requested_sync(client, parts) {
+        let requested = self.requested_sync(client, parts);
+        let requested = requested.and_then(|(request, message)| {
+            let operation = (Operation::Sync, &name);
+            self.filter_by_hooks(client, operation, request, effects)
+                .map(|request| (request, message))
+                .map_err(Refused::Reason)
+        });
+        match requested {
             Ok((request, message)) => {
                 effects.is_answered_later = true;
                 self.begin_sync(client, name, request, message);

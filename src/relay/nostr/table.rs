@@ -1,8 +1,9 @@
 //! The subscriptions of a shard.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use corecast_nostr::{Event, LiveIndex, Seq};
+use corecast_nostr::{Event, Filter, LiveIndex, Seq};
 use slab::Slab;
 
 use super::catch_up::CatchUp;
@@ -25,6 +26,8 @@ pub(super) struct Subscription {
     /// Its progress through the stored events, until all are sent.
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) begun: Instant,
+    /// Its filters, if hooks are called for each delivery.
+    pub(super) filters: Option<Arc<[Arc<Filter>]>>,
 }
 
 /// The subscriptions of a shard.

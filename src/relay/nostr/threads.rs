@@ -7,14 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_nostr::{
-    Event, Nip09, Outcome, Page, PrivateKinds, Query, QueryLimits, Store, StoreError, SyncMemory,
+    Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError, SyncMemory,
 };
 use crossbeam_channel::{Receiver, select};
 
 use super::clock::unix_now;
 use super::count;
+use super::handle;
+use super::hooks::Hooked;
 use super::mail::{
-    Answer, Batch, Fate, Job, Live, Mail, Owed, Place, Request, Submission, Task, Told,
+    Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
 };
 use super::manage::{Desk, Write};
 use super::stats::NostrStats;
@@ -37,6 +39,7 @@ const PAGE_BYTES: usize = 64 << 10;
 pub(super) struct Common {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<NostrStats>,
+    pub(super) hooks: Hooked,
     pub(super) private: Arc<PrivateKinds>,
     pub(super) desk: Arc<Desk>,
     pub(super) queries: QueryLimits,
@@ -52,6 +55,8 @@ pub(super) struct Common {
     pub(super) inflating: AtomicUsize,
     /// Commits so far that may have removed stored events, other than older versions.
     pub(super) removals: AtomicU64,
+    /// Events of handles that are on their way to the writing thread.
+    pub(super) by_handles: AtomicUsize,
 }
 
 impl Common {
@@ -64,6 +69,17 @@ impl Common {
     /// The number of commits so far that may have removed stored events.
     pub(super) fn removals(&self) -> u64 {
         self.removals.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether a commit may have removed stored events. It comes before any answer, so a
+    /// client that knows of the deletion gets no stale answer.
+    fn note_removals(&self, events: &[Arc<Event>], outcomes: &[Outcome]) {
+        let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
+            event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
+        };
+        if events.iter().zip(outcomes).any(removes) {
+            self.removals.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether any client would get the compressed form of a body.
@@ -110,7 +126,13 @@ pub(super) fn write(
             default(EXPIRY_LOOK) => None,
         };
         if let Some(first) = first {
-            commit(common, gather(first, submissions), &mut deflater, mailer)?;
+            let (stored, others) = handle::split(common, gather(first, submissions));
+            if !stored.is_empty() {
+                commit(common, stored, &mut deflater, mailer)?;
+            }
+            if !others.is_empty() {
+                broadcast(common, others, &mut deflater, mailer)?;
+            }
         }
         if looked_at.elapsed() >= EXPIRY_LOOK {
             looked_at = Instant::now();
@@ -177,17 +199,11 @@ fn commit(
         .collect();
     let begin = Instant::now();
     let removals = common.removals();
-    let outcomes = common.store.commit(&events, &Nip09);
+    let outcomes = common.store.commit(&events, &common.hooks);
     if let Err(error) = &outcomes {
         fail(common, error);
     }
-    let removes = |(event, outcome): (&Arc<Event>, &Outcome)| {
-        event.may_remove_others() && !matches!(outcome, Outcome::Duplicate)
-    };
-    if events.iter().zip(outcomes.iter().flatten()).any(removes) {
-        // Before any answer: a client that knows of the deletion gets no stale answer.
-        common.removals.fetch_add(1, Ordering::SeqCst);
-    }
+    common.note_removals(&events, outcomes.as_deref().unwrap_or_default());
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
     // After the commit: a shard that subscribes from now on finds the events in the store.
@@ -196,13 +212,7 @@ fn commit(
         .filter(|shard| common.is_subscribed(*shard))
         .collect();
     let fate = |index: usize| match &outcomes {
-        Ok(outcomes) => match outcomes[index] {
-            Outcome::Stored(_) => Fate::Stored,
-            Outcome::Duplicate => Fate::Duplicate,
-            Outcome::Superseded => Fate::Superseded,
-            Outcome::Deleted => Fate::Deleted,
-            Outcome::Vanished => Fate::Vanished,
-        },
+        Ok(outcomes) => outcomes[index].into(),
         Err(_) => Fate::Failed,
     };
     let mut batch = Batch {
@@ -214,22 +224,19 @@ fn commit(
             && !subscribed.is_empty()
         {
             let event = Arc::clone(&events[index]);
-            let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
-            let deflater = deflates.then_some((&mut *deflater, common.deflate.level));
-            let body = mailer.shared_body(event.body(), deflater);
-            batch.live.push(Live {
-                event,
-                seq: Some(*seq),
-                body,
-            });
+            batch
+                .live
+                .push(live(common, event, Some(*seq), deflater, mailer));
         }
     }
+    let mut by_handles = Vec::new();
     for (index, Submission { event, from }) in submissions.into_iter().enumerate() {
-        batch.owed.push(Owed {
-            event,
-            from,
-            fate: fate(index),
-        });
+        let fate = fate(index);
+        match from {
+            Origin::Client(from) => batch.owed.push(Owed { event, from, fate }),
+            Origin::Handle(answer) => by_handles.push((event, fate, answer)),
+            Origin::Broadcast => {}
+        }
     }
     let is_owed = |shard: u16| batch.owed.iter().any(|owed| owed.from.shard == shard);
     let owed: Vec<bool> = (0..mailer.shards()).map(is_owed).collect();
@@ -239,7 +246,41 @@ fn commit(
             mailer.send(shard, Arc::clone(&mail))?;
         }
     }
+    handle::settle(common, by_handles);
     Ok(())
+}
+
+/// An event that was accepted, on its way to subscriptions.
+fn live(
+    common: &Common,
+    event: Arc<Event>,
+    seq: Option<Seq>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Live {
+    let deflates = common.deflates() && event.body().len() >= common.deflate.min_bytes;
+    let deflater = deflates.then_some((deflater, common.deflate.level));
+    let body = mailer.shared_body(event.body(), deflater);
+    Live { event, seq, body }
+}
+
+/// Mails events of handles that are not stored.
+fn broadcast(
+    common: &Common,
+    events: Vec<Arc<Event>>,
+    deflater: &mut Deflater,
+    mailer: &Mailer<Mail>,
+) -> Result<(), Ended> {
+    let live = events
+        .into_iter()
+        .map(|event| live(common, event, None, deflater, mailer));
+    let mail = Mail::batch(Batch {
+        live: live.collect(),
+        ..Batch::default()
+    });
+    (0..mailer.shards())
+        .filter(|shard| common.is_subscribed(*shard))
+        .try_for_each(|shard| mailer.send(shard, Arc::clone(&mail)))
 }
 
 /// Reads for queries, a page at a time, so that a large one does not hold up the others.

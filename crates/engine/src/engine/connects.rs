@@ -2,7 +2,7 @@
 //! each address. Messages never use it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,47 +17,54 @@ const PARTS: usize = 64;
 /// The largest number of addresses in one part.
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
-/// A token bucket for each client address that has taken tokens recently; an IPv6 network of 64
-/// bits counts as one address. A full bucket holds no information and is soon forgotten. If more
-/// than [`CONNECT_BUCKETS_MAX`] addresses take tokens at the same time, the buckets that are
-/// nearest to full are forgotten first, so the address that takes most is remembered longest.
+/// A token bucket for each key that has taken tokens recently. A full bucket holds no information and
+/// is soon forgotten. If more than [`CONNECT_BUCKETS_MAX`] keys take tokens at the same time, the
+/// buckets that are nearest to full are forgotten first, so the key that takes most is remembered
+/// longest.
 #[derive(Debug)]
-pub struct AddressBuckets {
-    parts: [Mutex<HashMap<IpAddr, TokenBucket>>; PARTS],
+pub struct Buckets<K> {
+    parts: [Mutex<HashMap<K, TokenBucket>>; PARTS],
     hasher: RandomState,
 }
 
-impl Default for AddressBuckets {
+impl<K> Default for Buckets<K> {
     fn default() -> Self {
-        AddressBuckets {
+        Buckets {
             parts: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
         }
     }
 }
 
-impl AddressBuckets {
-    /// Takes a token of this address, for example for a connect. Returns whether there was one.
-    pub fn take(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> bool {
-        let address = counted_as(address);
-        let mut part = self.part(address);
-        if let Some(bucket) = part.get_mut(&address) {
-            return bucket.take(rate, now_ns);
+impl<K: Copy + Eq + Hash> Buckets<K> {
+    /// Takes a token of this key. Returns whether there was one.
+    pub fn take(&self, key: K, rate: &TokenRate, now_ns: u64) -> bool {
+        self.with(key, now_ns, |bucket| bucket.take(rate, now_ns))
+    }
+
+    /// Takes a token of this key even if it has none: it is owed then.
+    pub fn spend(&self, key: K, rate: &TokenRate, now_ns: u64) {
+        self.with(key, now_ns, |bucket| bucket.spend(rate, now_ns, 1));
+    }
+
+    fn with<T>(&self, key: K, now_ns: u64, act: impl FnOnce(&mut TokenBucket) -> T) -> T {
+        let mut part = self.part(key);
+        if let Some(bucket) = part.get_mut(&key) {
+            return act(bucket);
         }
         if part.len() >= PART_MAX {
             forget(&mut part, now_ns);
         }
         let mut bucket = TokenBucket::default();
-        let is_taken = bucket.take(rate, now_ns);
-        part.insert(address, bucket);
-        is_taken
+        let result = act(&mut bucket);
+        part.insert(key, bucket);
+        result
     }
 
-    /// How long until this address has a token, in nanoseconds; 0 if it has one now.
-    pub fn wait_ns(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> u64 {
-        let address = counted_as(address);
-        let part = self.part(address);
-        let next_ns = part.get(&address).map(|bucket| bucket.next_token_ns(rate));
+    /// How long until this key has a token, in nanoseconds; 0 if it has one now.
+    pub fn wait_ns(&self, key: K, rate: &TokenRate, now_ns: u64) -> u64 {
+        let part = self.part(key);
+        let next_ns = part.get(&key).map(|bucket| bucket.next_token_ns(rate));
         next_ns.unwrap_or_default().saturating_sub(now_ns)
     }
 
@@ -72,7 +79,7 @@ impl AddressBuckets {
         }
     }
 
-    /// The number of addresses that are remembered.
+    /// The number of keys that are remembered.
     pub fn len(&self) -> usize {
         let parts = self.parts.iter();
         let lock =
@@ -80,20 +87,52 @@ impl AddressBuckets {
         parts.map(lock).sum()
     }
 
-    /// Whether no address is remembered.
+    /// Whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn part(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, TokenBucket>> {
-        let part = &self.parts[self.hasher.hash_one(address) as usize % PARTS];
+    fn part(&self, key: K) -> MutexGuard<'_, HashMap<K, TokenBucket>> {
+        let part = &self.parts[self.hasher.hash_one(key) as usize % PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// [`Buckets`] of client addresses; an IPv6 network of 64 bits counts as one address.
+#[derive(Debug, Default)]
+pub struct AddressBuckets(Buckets<IpAddr>);
+
+impl AddressBuckets {
+    /// Takes a token of this address, for example for a connect. Returns whether there was one.
+    pub fn take(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> bool {
+        self.0.take(counted_as(address), rate, now_ns)
+    }
+
+    /// How long until this address has a token, in nanoseconds; 0 if it has one now.
+    pub fn wait_ns(&self, address: IpAddr, rate: &TokenRate, now_ns: u64) -> u64 {
+        self.0.wait_ns(counted_as(address), rate, now_ns)
+    }
+
+    /// Forgets the full buckets of one part. Calls with consecutive numbers visit all parts in
+    /// turn.
+    pub fn forget_some(&self, number: usize, now_ns: u64) {
+        self.0.forget_some(number, now_ns);
+    }
+
+    /// The number of addresses that are remembered.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no address is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 /// Makes room. Forgets all full buckets and, if that is not enough, the quarter that will be full
 /// next, so that it has to run only now and then.
-fn forget(part: &mut HashMap<IpAddr, TokenBucket>, now_ns: u64) {
+fn forget<K: Copy + Eq + Hash>(part: &mut HashMap<K, TokenBucket>, now_ns: u64) {
     const FREE: usize = PART_MAX / 4;
     part.retain(|_, bucket| bucket.full_at_ns() > now_ns);
     if part.len() <= PART_MAX - FREE {
@@ -149,6 +188,16 @@ mod tests {
         }
         assert!(buckets.len() <= CONNECT_BUCKETS_MAX, "{}", buckets.len());
         assert!(!buckets.take(flooder, &RATE, NOW), "it was forgotten");
+    }
+
+    #[test]
+    fn a_token_that_is_spent_without_asking_is_owed() {
+        let buckets = Buckets::<u8>::default();
+        for _ in 0..5 {
+            buckets.spend(1, &RATE, NOW);
+        }
+        assert_eq!(buckets.wait_ns(1, &RATE, NOW), 3_000_000_000);
+        assert_eq!(buckets.wait_ns(2, &RATE, NOW), 0);
     }
 
     #[test]

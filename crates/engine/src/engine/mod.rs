@@ -59,7 +59,7 @@ pub use self::clients::service::{Service, upgrade_required};
 pub use self::clients::session::Session;
 pub use self::clients::tries::Throttled;
 pub use self::close_reason::CloseReason;
-pub use self::connects::AddressBuckets;
+pub use self::connects::{AddressBuckets, Buckets};
 pub use self::control::HandleError;
 pub use self::edge::router::PatternError;
 pub use self::files::{FileBudget, FileNeeds};

@@ -10,6 +10,8 @@
 //! most.
 //! message at the most.
 
+use std::time::Duration;
+
 /// Bucket time: 16 units are a nanosecond, so that a rate of gigabytes is not rounded to nothing.
 /// 64 bits hold 36 years.
 const UNITS_PER_NS: u64 = 16;
@@ -36,7 +38,21 @@ impl TokenRate {
         }
     }
 
-    /// Tokens per second, on average.
+    /// `tokens` tokens in each `interval` on average, for rates below one a second; `burst` at once.
+    /// The numbers are clamped to 1..=2^30, and the interval to one millisecond to a day.
+    pub fn per(tokens: u64, interval: Duration, burst: u64) -> TokenRate {
+        const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3_600);
+        let tokens = bounded(tokens);
+        let interval = interval.clamp(Duration::from_millis(1), INTERVAL_MAX);
+        let token = (interval.as_nanos() as u64 * UNITS_PER_NS).div_ceil(tokens);
+        TokenRate {
+            per_second: UNITS_PER_SECOND / token,
+            burst: bounded(burst),
+            token,
+        }
+    }
+
+    /// Tokens per second on average, rounded down.
     pub fn per_second(&self) -> u64 {
         self.per_second
     }
@@ -160,6 +176,24 @@ mod tests {
         assert_eq!(TokenRate::new(0, 0), TokenRate::new(1, 1));
         let most = TokenRate::new(u64::MAX, u64::MAX);
         assert_eq!((most.per_second(), most.burst()), (1 << 30, 1 << 30));
+    }
+
+    #[test]
+    fn a_rate_may_be_lower_than_one_a_second() {
+        let rate = TokenRate::per(2, Duration::from_secs(180), 10);
+        assert_eq!((rate.per_second(), rate.retry_after_s()), (0, 90));
+        let mut bucket = TokenBucket::default();
+        let mut taken = |at_s: u64| {
+            let tries = (0..100).filter(|_| bucket.take(&rate, at_s * SECOND_NS));
+            tries.count()
+        };
+        assert_eq!(taken(1_000), 10);
+        assert_eq!((taken(1_089), taken(1_090), taken(1_180)), (0, 1, 1));
+        assert_eq!(taken(10_000), 10);
+        let second = Duration::from_secs(1);
+        assert_eq!(TokenRate::per(10, second, 20), TokenRate::new(10, 20));
+        let least = TokenRate::per(0, Duration::ZERO, 0);
+        assert_eq!((least.per_second(), least.burst()), (1_000, 1));
     }
 
     proptest! {

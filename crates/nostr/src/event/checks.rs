@@ -5,13 +5,9 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::{Content, ParsedEvent};
-use crate::auth::RelayUrls;
 use crate::hex::Bytes32;
 use crate::json::Text;
-use crate::kind::{CLIENT_AUTH, HTTP_AUTH, REPOSTS, VANISH};
-
-/// A request to vanish with this tag is for every relay.
-const ALL_RELAYS: &str = "ALL_RELAYS";
+use crate::kind::{CLIENT_AUTH, HTTP_AUTH, REPOSTS};
 
 /// Why an event is not accepted. The text follows the prefix that NIP-01 asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -132,22 +128,6 @@ impl ParsedEvent<'_> {
             return Err(EventError::KindNotTaken(self.kind));
         }
         Ok(())
-    }
-
-    /// Whether the event, if it is a request to vanish, is for the relay with these URLs (NIP-62). A
-    /// request for all relays is for any.
-    ///
-    /// # Errors
-    ///
-    /// It is for other relays, or for none.
-    pub fn check_vanish(&self, urls: &RelayUrls) -> Result<(), EventError> {
-        let relays = self.tags.iter().filter(|tag| super::is_named(tag, "relay"));
-        let mut relays = relays.filter_map(|tag| tag.get(1));
-        let mut is_ours = || relays.any(|relay| relay.0 == ALL_RELAYS || urls.contains(&relay.0));
-        match self.kind != VANISH || is_ours() {
-            true => Ok(()),
-            false => Err(EventError::VanishElsewhere),
-        }
     }
 
     /// The checks after those of [`ParsedEvent::check`] and after the lookup of known ids: work,

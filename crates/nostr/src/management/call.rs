@@ -9,7 +9,10 @@ use serde_json::Value;
 use crate::hex::{self, Bytes32};
 use crate::json::told;
 
-/// Most bytes of a reason, and of the relay's name and the URL of its icon.
+/// Most bytes of a reason: a full list of them still fits in an answer.
+const REASON_BYTES_MAX: usize = 512;
+
+/// Most bytes of the relay's name, and of the URL of its icon.
 const TEXT_BYTES_MAX: usize = 2 << 10;
 
 /// Most bytes of the relay's description.
@@ -283,7 +286,7 @@ impl Params<'_> {
             Some(Value::String(text)) => text,
             Some(_) => return Err("the reason must be a text".to_owned()),
         };
-        bounded(text, TEXT_BYTES_MAX)
+        bounded(text, REASON_BYTES_MAX)
     }
 
     fn text(&self, bytes_max: usize) -> Result<String, String> {

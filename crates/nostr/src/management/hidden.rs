@@ -52,3 +52,59 @@ impl Hidden {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{Draft, Signer};
+    use crate::filter::Filter;
+    use crate::query::{Query, QueryLimits};
+    use crate::store::{MemoryStore, Nip09, Store};
+    use crate::visibility::Viewer;
+
+    #[test]
+    fn hidden_events_take_no_place_in_the_limit_of_a_query() {
+        let store = MemoryStore::new(10);
+        let [good, bad] = [1, 2].map(|secret| Signer::new([secret; 32]).expect("a key"));
+        let events: Vec<_> = [&bad, &good, &bad, &good, &good]
+            .iter()
+            .zip(1..)
+            .map(|(author, created_at)| {
+                Arc::new(author.sign(Draft {
+                    created_at,
+                    kind: 1,
+                    ..Draft::default()
+                }))
+            })
+            .collect();
+        store.commit(&events, &Nip09).expect("a store");
+        let mut hidden = Hidden::default();
+        hidden.keys.insert(bad.public_key(), Box::default());
+        let is_banned = true;
+        let reason = Box::default();
+        hidden
+            .events
+            .insert(*events[4].id(), Mark { is_banned, reason });
+        let limits = QueryLimits {
+            limit_max: 2,
+            limit_default: 2,
+            second_max: 0,
+        };
+        let filter = Arc::new(Filter::default());
+        let seq = store.last_seq();
+        let mut query = Query::new([filter], &limits, seq, Viewer::default(), Arc::default());
+        query.hide(Arc::new(hidden));
+        let mut found = Vec::new();
+        loop {
+            let page = store.page(&mut query, 1, usize::MAX, 9).expect("a store");
+            found.extend(page.rows.iter().map(|event| *event.id()));
+            if page.is_last {
+                break;
+            }
+        }
+        assert_eq!(found, [*events[3].id(), *events[1].id()]);
+        assert!(!query.has_more());
+    }
+}

@@ -82,7 +82,7 @@ impl Subject {
 }
 
 impl Change {
-    /// What the note of this change is about.
+    /// The subject of this change's note.
     pub(super) fn subject(&self) -> Subject {
         match self {
             Change::BanKey(key, _) | Change::UnbanKey(key) => Subject::BannedKey(*key),

@@ -93,7 +93,8 @@ pub(crate) fn may_be_deleted(target: &Event) -> bool {
     !matches!(target.kind(), DELETION | VANISH)
 }
 
-/// Whether one of an event's owners has asked to vanish, and the event is not newer than that. `vanished_at` returns the latest time for which a key has asked.
+/// Whether one of an event's owners has asked to vanish, and the event is not newer than that.
+/// `vanished_at` returns the latest time for which a key has asked.
 pub(crate) fn is_vanished(
     event: &Event,
     mut vanished_at: impl FnMut(&Bytes32) -> Option<u64>,

@@ -24,10 +24,10 @@ const TIDIED_PER_LOCK: usize = 1_024;
 
 /// Holds up to a fixed number of events; the oldest are removed first.
 ///
-/// A deletion (NIP-09) holds for as long as it is stored. If it expires, or its signer vanishes, its
-/// effect stays; it is remembered in tables of their own. Each of these tables has at most as many
-/// entries as the store has events, and forgets the oldest first; so does the table of keys that
-/// have vanished (NIP-62).
+/// A deletion (NIP-09) holds for as long as it is stored. If it expires, or its signer vanishes,
+/// its effect stays, and is remembered in tables of its own. Each of these tables has at most as
+/// many entries as the store has events, and forgets the oldest first; so does the table of keys
+/// that have vanished (NIP-62).
 pub struct MemoryStore {
     events_max: usize,
     tables: RwLock<Tables>,
@@ -350,8 +350,8 @@ impl Tables {
         expired.len()
     }
 
-    /// Removes an event whose effect stays: that of a deletion on its targets, and that of a version
-    /// on older ones.
+    /// Removes an event whose effect stays: that of a deletion on its targets, and that of a
+    /// version on older ones.
     fn bury_and_remove(&mut self, position: &Position) {
         if let Some(row) = self.all.get(position) {
             self.tombstones.bury_targets(&row.event);

@@ -18,12 +18,12 @@ pub(crate) type Fresh<'f> = &'f dyn Fn() -> Box<dyn Store>;
 /// The time of all queries and removals. Some events have expired by then.
 const NOW: u64 = 100;
 
-/// What happens to a store.
+/// A step in the history of a store.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// These events are stored in one batch.
     Commit(Vec<Arc<Event>>),
-    /// What must not be kept is removed.
+    /// Events that must not be kept are removed.
     Tidy,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn served(store: &dyn Store) -> Vec<Bytes32> {
     ids
 }
 
-/// What a store serves if it was given these events: a function of the set, not of the order.
+/// The events that a store serves if it was given these: a function of the set, not of the order.
 fn due(given: &[Arc<Event>]) -> Vec<Bytes32> {
     let has = |event: &Event, letter: u8, text: &str| {
         let mut tags = event.single_letter_tags();

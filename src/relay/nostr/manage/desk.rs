@@ -117,7 +117,7 @@ impl Desk {
         self.admins.contains(key)
     }
 
-    /// The methods that a key may use; `None` if it is no admin.
+    /// The methods that a key may use; `None` if it is not an admin.
     pub(super) fn methods_of(&self, key: &Bytes32) -> Option<Methods> {
         if !self.is_on() {
             return None;

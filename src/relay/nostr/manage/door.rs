@@ -2,24 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use corecast_nostr::{Call, RequestProof};
+use corecast_nostr::{Bytes32, Call};
 use crossbeam_channel::TrySendError;
-use serde_json::{Value, json};
 
 use super::super::Nostr;
 use super::super::clock::unix_now;
 use super::super::http::{has_type, with_cors};
 use super::super::stats::ManagementResult;
+use super::Caller;
+use super::answers::{CALL_BYTES_MAX, RPC, failed, too_large, unproven};
 use super::used::Unusable;
 use super::work::Job;
 use crate::engine::{Answer, Request, Responder};
 use crate::wire::http::{BodyLength, Head, Response};
-
-/// The media type of calls and of their answers (NIP-86).
-const RPC: &str = "application/nostr+json+rpc";
-
-/// Most bytes of the body of a call.
-const CALL_BYTES_MAX: usize = 64 << 10;
 
 /// Time limit of a call.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -70,7 +65,14 @@ impl Nostr {
         let admitted = self.admit_call(request.head, request.body);
         responder.spent(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
         match admitted {
-            Ok((proof, call)) => self.pass_on(&proof, call, responder),
+            Ok((key, call)) => {
+                let caller = Caller {
+                    key,
+                    connection: request.connection,
+                    ip: request.peer.ip(),
+                };
+                self.pass_on(caller, call, responder)
+            }
             Err(refusal) => {
                 if matches!(refusal.status, 401 | 403) {
                     // The client gets this answer in any case, and 429 to its next request.
@@ -82,7 +84,7 @@ impl Nostr {
     }
 
     /// The call, and the admin who has signed it.
-    fn admit_call(&self, head: &Head<'_>, body: &[u8]) -> Result<(RequestProof, Call), Response> {
+    fn admit_call(&self, head: &Head<'_>, body: &[u8]) -> Result<(Bytes32, Call), Response> {
         let desk = &self.shared.common.desk;
         let now = unix_now();
         let header = head.header("authorization").unwrap_or_default();
@@ -104,13 +106,16 @@ impl Nostr {
             let told = format!("restricted: this admin may not use {}", call.method);
             return Err(failed(403, &told));
         }
-        Ok((proof, call))
+        Ok((proof.key, call))
     }
 
-    fn pass_on(&self, proof: &RequestProof, call: Call, responder: &mut Responder<'_>) -> Answer {
+    fn pass_on(&self, caller: Caller, call: Call, responder: &mut Responder<'_>) -> Answer {
         let (answer, token) = responder.response(CALL_TIME_MAX);
-        let admin = proof.key;
-        match self.calls.try_send(Job { admin, call, token }) {
+        match self.calls.try_send(Job {
+            caller,
+            call,
+            token,
+        }) {
             Ok(()) => answer,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 Answer::Now(self.refuse(failed(503, "error: the relay is busy with other calls")))
@@ -129,30 +134,4 @@ impl Nostr {
     fn count(&self, result: ManagementResult) {
         self.shared.common.stats.count_management(result);
     }
-}
-
-/// The answer to a call that was carried out.
-pub(super) fn done(result: &Value) -> Response {
-    rpc(200, &json!({"result": result}))
-}
-
-/// The answer to a call that was not carried out.
-pub(super) fn failed(status: u16, told: &str) -> Response {
-    rpc(status, &json!({"error": told}))
-}
-
-/// RFC 9110 §15.5.2: a 401 says how to authenticate.
-fn unproven(told: &str) -> Response {
-    failed(401, told).with_header("WWW-Authenticate", "Nostr")
-}
-
-fn too_large() -> Response {
-    let told = format!("invalid: a call has at most {CALL_BYTES_MAX} bytes");
-    failed(413, &told)
-}
-
-fn rpc(status: u16, answer: &Value) -> Response {
-    let mut response = Response::new(status).with_header("Content-Type", RPC);
-    response.body = answer.to_string().into();
-    with_cors(response).with_header("Cache-Control", "no-store")
 }

@@ -3,41 +3,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use corecast_nostr::{
-    Bytes32, Call, Change, List, METHODS, Methods, Note, Request, Store, StoreError, to_hex,
-};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use corecast_nostr::{Bytes32, Call, Change, List, METHODS, Methods, Request, to_hex};
+use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
 use super::super::mail::Mail;
 use super::super::shard::Shared;
 use super::super::stats::ManagementResult;
-use super::Management;
-use super::{door, reports};
+use super::write::Write;
+use super::{Caller, Management};
+use super::{answers, reports};
 use crate::engine::{DeferredResponse, Ended, Mailer};
 
 const STORE_FAILED: &str = "error: the store is unavailable at the moment";
 
 /// A call to carry out.
 pub(in super::super) struct Job {
-    pub(super) admin: Bytes32,
+    pub(super) caller: Caller,
     pub(super) call: Call,
     pub(super) token: DeferredResponse,
-}
-
-/// A note for the store's writer.
-pub(in super::super) struct Write {
-    note: Note,
-    done: Sender<Result<(), StoreError>>,
-}
-
-impl Write {
-    /// Writes it, and tells the thread that waits for it.
-    pub(in super::super) fn carry_out(self, store: &dyn Store) {
-        let value = self.note.value.as_deref().map(str::as_bytes);
-        // The thread waits, unless the endpoint has ended.
-        let _ = self.done.send(store.set_note(&self.note.name, value));
-    }
 }
 
 /// The thread's data.
@@ -53,9 +37,14 @@ impl Worker {
         jobs: &Receiver<Job>,
         mailer: &Mailer<Mail>,
     ) -> Result<(), Ended> {
-        while let Ok(Job { admin, call, token }) = jobs.recv() {
-            let outcome = self.carry_out(&admin, &call, mailer)?;
-            let (admin, method) = (to_hex(&admin), &call.method);
+        while let Ok(Job {
+            caller,
+            call,
+            token,
+        }) = jobs.recv()
+        {
+            let outcome = self.carry_out(&caller, &call, mailer)?;
+            let (admin, method) = (to_hex(&caller.key), &call.method);
             let result = match &outcome {
                 Ok(_) => ManagementResult::Done,
                 Err(_) => ManagementResult::Failed,
@@ -64,11 +53,11 @@ impl Worker {
             match outcome {
                 Ok(result) => {
                     tracing::info!(admin, method, "management: done");
-                    token.respond(door::done(&result));
+                    token.respond(answers::done(&result));
                 }
                 Err(told) => {
                     tracing::info!(admin, method, "management: failed");
-                    token.respond(door::failed(200, &told));
+                    token.respond(answers::failed(200, &told));
                 }
             }
         }
@@ -77,14 +66,14 @@ impl Worker {
 
     fn carry_out(
         &self,
-        admin: &Bytes32,
+        caller: &Caller,
         call: &Call,
         mailer: &Mailer<Mail>,
     ) -> Result<Result<Value, String>, Ended> {
-        let common = &self.shared.common;
+        let (common, admin) = (&self.shared.common, &caller.key);
         let request = match Request::of(call) {
             Ok(Some(request)) => request,
-            Ok(None) => return Ok(self.carry_out_other(admin, call)),
+            Ok(None) => return Ok(self.carry_out_other(caller, call)),
             Err(told) => return Ok(Err(format!("invalid: {told}"))),
         };
         Ok(match request {
@@ -148,7 +137,7 @@ impl Worker {
         }
     }
 
-    fn carry_out_other(&self, admin: &Bytes32, call: &Call) -> Result<Value, String> {
+    fn carry_out_other(&self, caller: &Caller, call: &Call) -> Result<Value, String> {
         let unknown = || {
             Err(format!(
                 "unsupported: the method {} is unknown; supportedmethods lists those that work",
@@ -158,7 +147,9 @@ impl Worker {
         let Some(more) = &self.more else {
             return unknown();
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| more.manage(admin, call)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            more.manage(caller, &call.method, &call.params)
+        }));
         match outcome {
             Ok(outcome) => outcome.unwrap_or_else(unknown),
             Err(_) => Err("error: the method failed".to_owned()),

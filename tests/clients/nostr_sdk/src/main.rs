@@ -271,6 +271,54 @@ async fn a_protected_event_is_taken_from_its_author_alone(url: &str) {
     );
 }
 
+/// A client with events of its own fetches and sends exactly those that are missing.
+async fn two_sets_become_one_by_synchronization(url: &str) {
+    let author = User::join(url).await;
+    let events: Vec<Event> = (0..120)
+        .map(|number| author.event(1, &[], &number.to_string(), ago(500 - number / 3)))
+        .collect();
+    let database = MemoryDatabase::with_opts(MemoryDatabaseOptions {
+        events: true,
+        max_events: None,
+    });
+    for (number, event) in events.iter().enumerate() {
+        if number % 5 != 0 {
+            assert_eq!(author.publish(event).await, None);
+        }
+        if number % 7 != 0 {
+            database.save_event(event).await.expect("memory");
+        }
+    }
+    let by = |wanted: fn(usize) -> bool| -> BTreeSet<EventId> {
+        let all = events.iter().enumerate();
+        ids(all
+            .filter(|(number, _)| wanted(*number))
+            .map(|(_, event)| event))
+    };
+    let client = Client::builder().database(database).build();
+    let reader = User::with(url, client, Keys::generate()).await;
+    let mine = Filter::new().author(author.key());
+    let both = SyncOptions::new().direction(SyncDirection::Both);
+    let synced = soon("an end", reader.client.sync(mine.clone(), &both)).await;
+    let synced = synced.expect("a synchronization");
+    assert!(synced.failed.is_empty(), "{synced:?}");
+    let found =
+        |ids: &std::collections::HashSet<EventId>| ids.iter().copied().collect::<BTreeSet<_>>();
+    let only_ours = by(|number| number % 5 == 0 && number % 7 != 0);
+    let only_theirs = by(|number| number % 5 != 0 && number % 7 == 0);
+    assert_eq!(
+        (found(&synced.local), found(&synced.sent)),
+        (only_ours.clone(), only_ours)
+    );
+    assert_eq!(
+        (found(&synced.remote), found(&synced.received)),
+        (only_theirs.clone(), only_theirs)
+    );
+    let missing_in_both = by(|number| number % 35 == 0);
+    let all: BTreeSet<EventId> = ids(&events).difference(&missing_in_both).copied().collect();
+    assert_eq!(ids(&author.query(mine).await), all);
+}
+
 /// Runs a test; a panic fails it, and the others continue.
 macro_rules! run {
     ($url:expr, $failed:expr, $($test:ident),+ $(,)?) => {
@@ -297,6 +345,7 @@ async fn main() -> ExitCode {
         the_latest_version_stays_and_ephemeral_events_do_not,
         private_messages_reach_their_recipient_alone,
         a_protected_event_is_taken_from_its_author_alone,
+        two_sets_become_one_by_synchronization,
     );
     println!("{failed} failed");
     ExitCode::from(u8::from(failed > 0))

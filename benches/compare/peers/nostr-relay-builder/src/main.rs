@@ -3,9 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use nostr_relay_builder::builder::{RateLimit, RelayBuilder};
-use nostr_relay_builder::prelude::{
-    LocalRelay, MemoryDatabase, MemoryDatabaseOptions, Result,
-};
+use nostr_relay_builder::prelude::{LocalRelay, MemoryDatabase, MemoryDatabaseOptions, Result};
 
 /// More than any load of the comparison has.
 const PLENTY: usize = 10_000_000;

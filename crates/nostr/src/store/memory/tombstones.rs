@@ -10,7 +10,7 @@ use crate::hex::Bytes32;
 use crate::query::Position;
 use crate::store::deletion::{self, Target};
 
-/// What is remembered of events that are gone, a bounded number of each kind of entry.
+/// The memory itself: a bounded number of each kind of entry.
 pub(super) struct Tombstones {
     /// Ids that a removed deletion named, with its signer.
     ids: Bounded<(Bytes32, Bytes32), ()>,
