@@ -239,14 +239,11 @@ impl Inner {
                     let told = "blocked: the author of this event has asked to vanish";
                     (EventResult::Blocked, false, told)
                 }
-                Fate::Failed(error) => {
-                    tracing::error!(%error, "the store cannot write events");
-                    (
-                        EventResult::Error,
-                        false,
-                        "error: the store cannot write events at the moment",
-                    )
-                }
+                Fate::Failed => (
+                    EventResult::Error,
+                    false,
+                    "error: the store cannot write events at the moment",
+                ),
             };
             self.shared.common.stats.count_event(result);
             if is_accepted {

@@ -31,7 +31,7 @@ pub(super) enum Fate {
     Superseded,
     Deleted,
     Vanished,
-    Failed(StoreError),
+    Failed,
 }
 
 /// The answer that a submission is owed.

@@ -189,11 +189,6 @@ impl DiskStore {
         })
     }
 
-    /// The durations of checkpoints since the last call.
-    pub fn take_checkpoint_durations(&self) -> Vec<Duration> {
-        std::mem::take(&mut *lock(&self.shared.durations))
-    }
-
     /// Makes a checkpoint now, and waits until it is done.
     ///
     /// # Errors
@@ -633,6 +628,10 @@ impl Store for DiskStore {
         let mut draft = self.shared.draft()?;
         draft.set_mark(mark::note(name), value);
         self.shared.commit(&mut writer, draft)
+    }
+
+    fn take_checkpoints(&self) -> Vec<Duration> {
+        std::mem::take(&mut *lock(&self.shared.durations))
     }
 
     fn recover(&self) -> Result<(), StoreError> {
