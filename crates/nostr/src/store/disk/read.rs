@@ -41,8 +41,8 @@ fn plan(filter: &Filter) -> Plan {
     let authors = filter.authors.as_deref();
     let kinds = filter.kinds.as_deref();
     let pairs = |ones: usize| kinds.filter(|kinds| ones * kinds.len() <= PAIRS_MAX);
-    // The letter with the fewest values is likely to have the fewest rows. An event has all required
-    // values (NIP-91), so one of them suffices.
+    // The letter with the fewest values is likely to have the fewest rows. An event has all
+    // required values (NIP-91), so one of them suffices.
     let required = filter.all_tags.iter();
     let required = required.filter_map(|(letter, values)| Some((letter, values.get(..1)?)));
     let one_of = filter
