@@ -101,7 +101,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
             .try_fold(example, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in the example");
     }
-    assert_eq!(keys.len(), 31);
+    assert_eq!(keys.len(), 36);
 }
 
 #[test]
@@ -389,6 +389,28 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
     let relay = relay(&file("nostr: {queries: {limit: 20}}"));
     let queries = &options(&relay).queries;
     assert_eq!((queries.limit, queries.limit_default), (20, 20));
+}
+
+#[test]
+fn policies_are_listed_by_name_and_wrong_ones_are_refused() {
+    let listed = relay(&file(
+        "nostr: {policies: [must_auth, restrict_to_specified_kinds=0 1], urls: ['wss://a.example']}",
+    ));
+    let read: Vec<String> = options(&listed)
+        .policies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(read, ["must_auth", "restrict_to_specified_kinds=0 1"]);
+    let found = problems(&file("nostr: {policies: [no_empty_filter, must_auth=1]}"));
+    let told = "\"no_empty_filter\" is not a policy; did you mean no_empty_filters?; \
+                \"must_auth=1\" takes no value";
+    assert!(found.len() == 1 && found[0].ends_with(told), "{found:?}");
+    let found = problems(&file("nostr: {policies: [must_auth]}"));
+    assert!(
+        found[0].contains("nostr.policies has must_auth, but nobody can prove"),
+        "{found:?}"
+    );
 }
 
 #[test]

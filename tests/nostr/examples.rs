@@ -114,31 +114,12 @@ fn the_example_of_hooks_uses_each_of_them() {
     assert_eq!(bot.answer().status, 429);
     let (mut guest, mut member) = (open(&engine), open(&engine));
     let note = with_content(1, 1, "for members");
-    let json: Value = serde_json::from_str(note.json()).expect("JSON");
-    let (challenge, answer) = member.challenged(&json!(["EVENT", json]));
-    assert_eq!(answer[3], "auth-required: notes are for members");
-    let proof = signer(1).sign(Draft {
-        created_at: now(),
-        kind: 22_242,
-        tags: tags(&[
-            &["relay", "ws://127.0.0.1:8080/"],
-            &["challenge", &challenge],
-        ]),
-        content: String::new(),
-    });
-    let proof: Value = serde_json::from_str(proof.json()).expect("JSON");
-    assert_eq!(member.refused(&json!(["AUTH", proof]))[2], true);
+    become_member(&mut member, &note);
     for reader in [&mut guest, &mut member] {
         reader.req("s", &[json!({"authors": [key(1)]})]);
         reader.stored("s");
     }
-    let told = guest.refused(&json!(["COUNT", "c", {}]));
-    assert_eq!(told, json!(["NOTICE", "members can count"]));
-    assert_eq!(guest.hear()[0], "AUTH");
-    assert_eq!(
-        guest.hear(),
-        json!(["CLOSED", "c", "restricted: for members only"])
-    );
+    cannot_count(&mut guest);
     let secret = with_content(1, 7, "my password");
     assert_eq!(
         member.publish(&secret).1,
@@ -155,11 +136,8 @@ fn the_example_of_hooks_uses_each_of_them() {
     let reaction = with_content(1, 7, "+");
     let delete = |event: &Event| crate::event(1, 5, 0, &[&["e", &id(event)]]);
     let (of_note, of_reaction) = (delete(&note), delete(&reaction));
-    let added = handle
-        .add_event(Arc::new(reaction))
-        .expect("a relay")
-        .wait();
-    assert_eq!(added, Ok(Added::Stored));
+    let added = handle.add_event(Arc::new(reaction)).expect("a relay");
+    assert_eq!(added.wait(), Ok(Added::Stored));
     // The guest got no note, and a reaction without content.
     let got = guest.hear();
     assert_eq!(
@@ -171,13 +149,8 @@ fn the_example_of_hooks_uses_each_of_them() {
     guest.expect_taken(&event(2, 20_001, 0, &[]));
     assert_eq!(description(&engine), "2 present, 2 saved, 1 ephemeral");
     for deletion in [of_note, of_reaction] {
-        assert_eq!(
-            handle
-                .add_event(Arc::new(deletion))
-                .expect("a relay")
-                .wait(),
-            Ok(Added::Stored)
-        );
+        let added = handle.add_event(Arc::new(deletion)).expect("a relay");
+        assert_eq!(added.wait(), Ok(Added::Stored));
     }
     assert_eq!(count_members(&engine), json!(2));
     let mut late = open(&engine);
@@ -187,6 +160,32 @@ fn the_example_of_hooks_uses_each_of_them() {
         "the reaction stays"
     );
     engine.stop();
+}
+
+/// Proves the key of the author of a note, which is refused before that.
+fn become_member(client: &mut Nostrich, note: &Event) {
+    let json: Value = serde_json::from_str(note.json()).expect("JSON");
+    let (challenge, answer) = client.challenged(&json!(["EVENT", json]));
+    assert_eq!(answer[3], "auth-required: notes are for members");
+    let proof = signer(1).sign(Draft {
+        created_at: now(),
+        kind: 22_242,
+        tags: tags(&[
+            &["relay", "ws://127.0.0.1:8080/"],
+            &["challenge", &challenge],
+        ]),
+        content: String::new(),
+    });
+    let proof: Value = serde_json::from_str(proof.json()).expect("JSON");
+    assert_eq!(client.refused(&json!(["AUTH", proof]))[2], true);
+}
+
+fn cannot_count(guest: &mut Nostrich) {
+    let told = guest.refused(&json!(["COUNT", "c", {}]));
+    assert_eq!(told, json!(["NOTICE", "members can count"]));
+    assert_eq!(guest.hear()[0], "AUTH");
+    let closed = json!(["CLOSED", "c", "restricted: for members only"]);
+    assert_eq!(guest.hear(), closed);
 }
 
 /// Calls the method of the management API that the example adds.

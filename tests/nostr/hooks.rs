@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use corecast::engine::{EndpointSettings, Refused};
 use corecast::relay::nostr::{
-    Context, HookList, Nostr, NostrHooks, NostrSettings, Operation, Prefix, Rejection,
+    Context, HookList, Nostr, NostrHooks, NostrSettings, Operation, Prefix, Rejection, Router,
 };
 use corecast_nostr::{Draft, Event, Filter};
 use serde_json::{Value, json};
@@ -26,6 +26,11 @@ impl Log {
     fn lines(&self) -> Vec<String> {
         self.0.lock().expect("a log").clone()
     }
+}
+
+fn document(relay: &Relay) -> Value {
+    let answer = ask(relay, "GET", "/nostr", "Accept: application/nostr+json\r\n");
+    serde_json::from_slice(&answer.body).expect("JSON")
 }
 
 #[test]
@@ -389,9 +394,7 @@ fn a_hook_changes_the_information_document_for_each_request() {
         document.remove("version");
     });
     let relay = Relay::hooked(hooks);
-    let accept = "Accept: application/nostr+json\r\n";
-    let answer = ask(&relay, "GET", "/nostr", accept);
-    let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let document = document(&relay);
     assert_eq!(document["name"], "at relay");
     assert!(document.get("version").is_none());
     assert!(document["supported_nips"].is_array());
@@ -417,6 +420,79 @@ fn a_hook_rejects_connections_before_they_are_open() {
     );
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     relay.open_from("192.0.2.67").expect_nothing();
+}
+
+#[test]
+fn a_router_calls_only_the_hooks_of_the_right_route() {
+    let log = Log::default();
+    let set = |name: &'static str| {
+        let (events, filters, saved) = (log.clone(), log.clone(), log.clone());
+        HookList::new()
+            .reject_event(move |_, event| {
+                events.add(format!("{name} event {}", event.kind()));
+                match event.content() == name {
+                    true => Err(format!("not in {name}").into()),
+                    false => Ok(()),
+                }
+            })
+            .overwrite_filter(|_, filter| filter.limit = Some(9))
+            .reject_filter(move |_, _, filter| {
+                filters.add(format!("{name} filter {:?}", filter.limit));
+                Ok(())
+            })
+            .on_event_saved(move |_, event| saved.add(format!("{name} saved {}", event.kind())))
+            .prevent_broadcast(move |_, _, event| name == "b" && event.kind() == 8)
+    };
+    let has = |filter: &Filter, kind| filter.kinds.iter().flatten().any(|each| *each == kind);
+    let router = Router::new()
+        .route(
+            |event| event.kind() == 7,
+            move |filter| has(filter, 7),
+            set("a"),
+        )
+        .route(
+            |event| event.kind() < 9,
+            move |filter| has(filter, 8),
+            set("b"),
+        );
+    let relay = Relay::hooked(HookList::new().with(router));
+    let mut client = relay.open();
+    client.req("s", &[json!({"kinds": [7, 8, 9]}), json!({"kinds": [1]})]);
+    client.stored("s");
+    let sent: Vec<Event> = [7, 8, 9].map(|kind| event(1, kind, 0, &[])).into();
+    for event in &sent {
+        client.0.text(&format!("[\"EVENT\",{}]", event.json()));
+    }
+    let mut live = Vec::new();
+    let mut answered = 0;
+    while answered < 3 {
+        let message = client.hear();
+        match message[0].as_str() {
+            Some("OK") => answered += 1,
+            _ => live.push(message[2]["kind"].clone()),
+        }
+    }
+    while live.len() < 2 {
+        live.push(client.hear()[2]["kind"].clone());
+    }
+    live.sort_by_key(Value::to_string);
+    assert_eq!(
+        live,
+        [json!(7), json!(9)],
+        "a route's hook prevents only its own events"
+    );
+    assert_eq!(client.query(&[json!({"ids": [id(&sent[1])]})]).len(), 1);
+    let mut lines = log.lines();
+    lines.sort();
+    let wanted = [
+        "a event 7",
+        "a filter Some(9)",
+        "a saved 7",
+        "b event 8",
+        "b filter Some(9)",
+        "b saved 8",
+    ];
+    assert_eq!(lines, wanted);
 }
 
 /// Panics in each method, for some events and filters.
@@ -520,9 +596,7 @@ fn a_panic_in_a_hook_harms_only_what_it_was_called_for() {
     let last = event(1, 1, 5, &[]);
     client.expect_taken(&last);
     assert_eq!(other.live("all"), id(&last), "the failed ones are left out");
-    let accept = "Accept: application/nostr+json\r\n";
-    let answer = ask(&relay, "GET", "/nostr", accept);
-    let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let document = document(&relay);
     assert!(document["supported_nips"].is_array(), "{document}");
     let answer = relay.ask_from("192.0.2.66").answer();
     assert_eq!(answer.status, 500);

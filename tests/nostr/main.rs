@@ -15,6 +15,7 @@ mod manage;
 mod policies;
 mod queries;
 mod sync;
+mod tools;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,6 +8,7 @@ use corecast::relay::nostr::policies::{self, Rate, named};
 use corecast_nostr::{Draft, Event};
 use serde_json::{Value, json};
 
+use crate::http::ask;
 use crate::{Relay, event, key, now, signer};
 
 /// The hooks of `nostr.policies`.
@@ -42,8 +43,7 @@ fn assert_event(hooks: HookList, good: &Event, bad: &Event, told: &str) {
 }
 
 #[test]
-fn policies_for_events_refuse_what_they_name() {
-    let base64 = "see data:image/png;base64,AAAA";
+fn policies_for_events_refuse_wrong_tags_sizes_and_kinds() {
     for (policy, good, bad, told) in [
         (
             "prevent_too_many_indexable_tags=2",
@@ -75,6 +75,15 @@ fn policies_for_events_refuse_what_they_name() {
             event(1, 2, 0, &[]),
             "blocked: events of kind 2 are not accepted",
         ),
+    ] {
+        assert_event(configured(&[policy]), &good, &bad, told);
+    }
+}
+
+#[test]
+fn policies_for_events_refuse_wrong_times_and_contents() {
+    let base64 = "see data:image/png;base64,AAAA";
+    for (policy, good, bad, told) in [
         (
             "prevent_timestamps_in_the_past=1h",
             created(-3_000),
@@ -203,6 +212,29 @@ fn a_policy_asks_all_readers_for_a_key() {
     assert_eq!(answer, json!(["CLOSED", "s", told]));
     assert_eq!(client.auth(2, &challenge)[2], true);
     assert_eq!(client.query(&[json!({"kinds": [1]})]).len(), 1);
+}
+
+#[test]
+fn the_information_document_tells_of_policies() {
+    let limits = |policy: &str, limitation: &str| {
+        let relay = Relay::hooked(configured(&[policy]));
+        let answer = ask(
+            &relay,
+            "GET",
+            "/nostr",
+            "Accept: application/nostr+json\r\n",
+        );
+        let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        document["limitation"][limitation].clone()
+    };
+    for (policy, limitation) in [
+        ("must_auth", "auth_required"),
+        ("restrict_to_specified_kinds=1", "restricted_writes"),
+        ("only_allow_nip70_protected_events", "restricted_writes"),
+    ] {
+        assert_eq!(limits(policy, limitation), true, "{policy}");
+        assert_eq!(limits("no_empty_filters", limitation), false);
+    }
 }
 
 #[test]

@@ -105,8 +105,7 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
     option!(Nostr in "nostr.", (readers), nostr::READERS, restart;
         "Threads that answer queries. auto: depends on the number of cores."),
     option!(Nostr in "nostr.", (policies), nostr::POLICIES, restart;
-        "Policies for events, filters and connections, in this order, such as [sane_defaults, \
-         no_empty_filters, prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7, \
-         event_ip_rate_limiter=2/3m/10]. The first one that refuses decides. docs/nostr.md lists \
-         all."),
+        "Policies for events, filters and connections, in this order, such as `[sane_defaults, \
+         prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7]`. The first one that refuses \
+         decides. docs/nostr.md lists all of them."),
 ];

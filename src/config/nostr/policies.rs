@@ -71,7 +71,7 @@ pub struct NostrRate {
     /// The interval.
     pub interval: Duration,
     /// The number at once.
-    pub burst: u64,
+    pub at_once: u64,
 }
 
 /// All names, with an example of the value; "" if there is none.
@@ -225,17 +225,17 @@ impl FromStr for NostrRate {
         const COUNT_MAX: u64 = 1 << 30;
         const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3_600);
         let parts: Vec<&str> = text.split('/').map(str::trim).collect();
-        let [tokens, interval, burst] = parts[..] else {
+        let [tokens, interval, at_once] = parts[..] else {
             return Err(());
         };
         let count = |text| number(text).filter(|count| (1..=COUNT_MAX).contains(count));
         let span = Duration::from_millis(1)..=INTERVAL_MAX;
         let interval = parse_duration(interval).filter(|interval| span.contains(interval));
-        match (count(tokens), interval, count(burst)) {
-            (Some(tokens), Some(interval), Some(burst)) => Ok(NostrRate {
+        match (count(tokens), interval, count(at_once)) {
+            (Some(tokens), Some(interval), Some(at_once)) => Ok(NostrRate {
                 tokens,
                 interval,
-                burst,
+                at_once,
             }),
             _ => Err(()),
         }
@@ -245,7 +245,7 @@ impl FromStr for NostrRate {
 impl fmt::Display for NostrRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interval = show_duration(self.interval);
-        write!(f, "{}/{interval}/{}", self.tokens, self.burst)
+        write!(f, "{}/{interval}/{}", self.tokens, self.at_once)
     }
 }
 
@@ -323,6 +323,17 @@ mod tests {
             };
             let read: Result<NostrPolicy, _> = text.parse();
             assert_eq!(read.map(|policy| policy.to_string()), Ok(text));
+        }
+    }
+
+    #[test]
+    fn the_docs_list_all_policies() {
+        let page = include_str!("../../../docs/nostr.md");
+        for (name, _) in NAMES {
+            assert!(
+                page.contains(&format!("`{name}")),
+                "docs/nostr.md lacks {name}"
+            );
         }
     }
 

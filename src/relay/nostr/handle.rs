@@ -4,14 +4,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use corecast_nostr::{Class, Event, ParsedEvent, reply};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::clock::unix_now;
 use super::hooks::{Context, Prefix, Rejection};
 use super::ingest::verdict;
 use super::mail::{Fate, Origin, Submission};
 use super::shard::Shared;
-use super::threads::Common;
 use crate::engine::HandleError;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
@@ -95,7 +94,8 @@ impl NostrHandle {
     ///
     /// # Errors
     ///
-    /// A hook refuses it, it has expired, too many events wait, or the relay has ended.
+    /// A hook refuses it, it has expired, it is a request to vanish from other relays (NIP-62), too
+    /// many events wait, or the relay has ended.
     pub fn add_event(&self, event: Arc<Event>) -> Result<Adding, AddError> {
         let shared = self.shared.upgrade().ok_or(AddError::Ended)?;
         let hooks = &shared.common.hooks;
@@ -104,11 +104,7 @@ impl NostrHandle {
             let told = Rejection::new(Prefix::Invalid, "the event has expired");
             return Err(AddError::Refused(told));
         }
-        // The store would carry out a request to vanish from any relay (NIP-62).
-        if let Ok(parsed) = ParsedEvent::parse(event.json()) {
-            let checked = parsed.check_vanish(&shared.settings.urls);
-            checked.map_err(|error| AddError::Refused(error.to_string().into()))?;
-        }
+        check_vanish(&shared, &event)?;
         hooks
             .check_event(&context, &event)
             .map_err(AddError::Refused)?;
@@ -151,6 +147,16 @@ impl NostrHandle {
     }
 }
 
+/// A request to vanish for other relays must not remove events of this one (NIP-62).
+fn check_vanish(shared: &Shared, event: &Event) -> Result<(), AddError> {
+    if !event.may_remove_others() {
+        return Ok(());
+    }
+    let parsed = ParsedEvent::parse(event.json());
+    let checked = parsed.and_then(|parsed| shared.settings.urls.check_vanish(&parsed));
+    checked.map_err(|error| AddError::Refused(error.to_string().into()))
+}
+
 fn submit(shared: &Shared, event: Arc<Event>, from: Origin) -> Result<(), AddError> {
     let waiting = &shared.common.by_handles;
     if waiting.fetch_add(1, Ordering::Relaxed) >= HANDLE_EVENTS_MAX {
@@ -160,31 +166,4 @@ fn submit(shared: &Shared, event: Arc<Event>, from: Origin) -> Result<(), AddErr
     // The queue has capacity for all events of handles.
     let sent = shared.submissions.try_send(Submission { event, from });
     sent.map_err(|_| AddError::Ended)
-}
-
-/// Separates the events that are to be stored from those that are not.
-pub(super) fn split(
-    common: &Common,
-    submissions: Vec<Submission>,
-) -> (Vec<Submission>, Vec<Arc<Event>>) {
-    let is_stored = |each: &Submission| !matches!(each.from, Origin::Broadcast);
-    let (stored, others): (Vec<_>, Vec<_>) = submissions.into_iter().partition(is_stored);
-    let by_handles = stored
-        .iter()
-        .filter(|each| matches!(each.from, Origin::Handle(_)));
-    let count = others.len() + by_handles.count();
-    common.by_handles.fetch_sub(count, Ordering::Relaxed);
-    let others = others.into_iter().map(|each| each.event);
-    (stored, others.collect())
-}
-
-/// Tells hooks and handles of events that were committed.
-pub(super) fn settle(common: &Common, added: Vec<(Arc<Event>, Fate, Sender<Fate>)>) {
-    for (event, fate, answer) in added {
-        if fate == Fate::Stored {
-            common.hooks.saved(&Context::new(None, None), &event);
-        }
-        // Nobody may be waiting for it.
-        let _ = answer.send(fate);
-    }
 }

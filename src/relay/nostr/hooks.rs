@@ -5,7 +5,8 @@
 //! names here. [`NostrHooks`] is a value with any of them, and a [`HookList`] collects such values
 //! and single closures; [`policies`](super::policies) has ready-made ones. Hooks around the
 //! connection itself (`RejectConnection`, `OnConnect`, `OnDisconnect`) also exist for every other
-//! kind of endpoint, in [`crate::hooks`].
+//! kind of endpoint, in [`crate::hooks`]; methods of the management API (NIP-86) are added by
+//! [`Nostr::with_management`](super::Nostr::with_management).
 //!
 //! All hooks run on the shard of the client concerned and must not wait, except for
 //! [`NostrHooks::overwrite_deletion_outcome`], which runs on the thread that writes the store. A
@@ -16,6 +17,7 @@ mod calls;
 mod client;
 mod list;
 mod rejection;
+mod router;
 
 use bytes::Bytes;
 use corecast_nostr::{Event, Filter};
@@ -26,6 +28,7 @@ pub(super) use self::client::Asked;
 pub use self::client::{Context, Subscriber};
 pub use self::list::HookList;
 pub use self::rejection::{Prefix, Rejection};
+pub use self::router::Router;
 use crate::engine::{Refused, Request};
 
 /// The message that a filter belongs to.
@@ -59,7 +62,8 @@ pub trait NostrHooks: Send + Sync + 'static {
     }
 
     /// A client sends a filter, as changed by
-    /// [`overwrite_filter`](NostrHooks::overwrite_filter); `limit: 0` is no exception. An error
+    /// [`overwrite_filter`](NostrHooks::overwrite_filter); a `limit` of 0 changes nothing
+    /// about that. An error
     /// refuses the whole message. A panic refuses it with `error: `.
     fn reject_filter(
         &self,

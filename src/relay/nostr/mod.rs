@@ -40,7 +40,9 @@ use self::clock::unix_now;
 use self::handle::HANDLE_EVENTS_MAX;
 pub use self::handle::{AddError, Added, Adding, NostrHandle};
 use self::hooks::Hooked;
-pub use self::hooks::{Context, HookList, NostrHooks, Operation, Prefix, Rejection, Subscriber};
+pub use self::hooks::{
+    Context, HookList, NostrHooks, Operation, Prefix, Rejection, Router, Subscriber,
+};
 pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
 pub use self::manage::{Caller, Management};

@@ -13,8 +13,7 @@ use crossbeam_channel::{Receiver, select};
 
 use super::clock::unix_now;
 use super::count;
-use super::handle;
-use super::hooks::Hooked;
+use super::hooks::{Context, Hooked};
 use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
 };
@@ -126,7 +125,7 @@ pub(super) fn write(
             default(EXPIRY_LOOK) => None,
         };
         if let Some(first) = first {
-            let (stored, others) = handle::split(common, gather(first, submissions));
+            let (stored, others) = split(common, gather(first, submissions));
             if !stored.is_empty() {
                 commit(common, stored, &mut deflater, mailer)?;
             }
@@ -246,7 +245,7 @@ fn commit(
             mailer.send(shard, Arc::clone(&mail))?;
         }
     }
-    handle::settle(common, by_handles);
+    settle(common, by_handles);
     Ok(())
 }
 
@@ -281,6 +280,30 @@ fn broadcast(
     (0..mailer.shards())
         .filter(|shard| common.is_subscribed(*shard))
         .try_for_each(|shard| mailer.send(shard, Arc::clone(&mail)))
+}
+
+/// Separates the events that are to be stored from those that are not.
+fn split(common: &Common, submissions: Vec<Submission>) -> (Vec<Submission>, Vec<Arc<Event>>) {
+    let is_stored = |each: &Submission| !matches!(each.from, Origin::Broadcast);
+    let (stored, others): (Vec<_>, Vec<_>) = submissions.into_iter().partition(is_stored);
+    let by_handles = stored
+        .iter()
+        .filter(|each| matches!(each.from, Origin::Handle(_)));
+    let count = others.len() + by_handles.count();
+    common.by_handles.fetch_sub(count, Ordering::Relaxed);
+    let others = others.into_iter().map(|each| each.event);
+    (stored, others.collect())
+}
+
+/// Tells hooks and handles of events that were committed.
+fn settle(common: &Common, added: Vec<(Arc<Event>, Fate, Sender<Fate>)>) {
+    for (event, fate, answer) in added {
+        if fate == Fate::Stored {
+            common.hooks.saved(&Context::new(None, None), &event);
+        }
+        // Nobody may be waiting for it.
+        let _ = answer.send(fate);
+    }
 }
 
 /// Reads for queries, a page at a time, so that a large one does not hold up the others.

@@ -17,8 +17,8 @@ const PARTS: usize = 64;
 /// The largest number of addresses in one part.
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
-/// A token bucket for each key that has taken tokens recently. A full bucket holds no information and
-/// is soon forgotten. If more than [`CONNECT_BUCKETS_MAX`] keys take tokens at the same time, the
+/// A token bucket for each key that has taken tokens recently. A full bucket holds no information,
+/// and is soon forgotten. If more than [`CONNECT_BUCKETS_MAX`] keys take tokens at the same time, the
 /// buckets that are nearest to full are forgotten first, so the key that takes most is remembered
 /// longest.
 #[derive(Debug)]

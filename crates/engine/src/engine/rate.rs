@@ -38,8 +38,8 @@ impl TokenRate {
         }
     }
 
-    /// `tokens` tokens in each `interval` on average, for rates below one a second; `burst` at once.
-    /// The numbers are clamped to 1..=2^30, and the interval to one millisecond to a day.
+    /// `tokens` tokens in each `interval` on average, for rates below one a second; `burst` at
+    /// once. The numbers are clamped to 1..=2^30, and the interval to one millisecond to a day.
     pub fn per(tokens: u64, interval: Duration, burst: u64) -> TokenRate {
         const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3_600);
         let tokens = bounded(tokens);

@@ -43,7 +43,7 @@ pub struct Context<'c> {
     notices: RefCell<Vec<String>>,
 }
 
-/// What hooks have asked for. It is sent before the answer to the message.
+/// The requests of hooks. They are sent before the answer to the message.
 #[derive(Default)]
 pub(in crate::relay::nostr) struct Asked {
     pub(in crate::relay::nostr) asks_for_key: bool,

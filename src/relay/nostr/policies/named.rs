@@ -8,6 +8,8 @@ use super::{
     prevent_too_many_indexable_tags, reject_events_with_base64_media, remove_all_but_kinds,
     remove_all_but_tags, restrict_to_specified_kinds, sane_defaults, validate_kind,
 };
+use serde_json::Value;
+
 use crate::config::{NostrPolicy, NostrRate};
 use crate::relay::nostr::hooks::HookList;
 
@@ -18,7 +20,7 @@ pub fn named(policies: &[NostrPolicy]) -> HookList {
 
 fn add(hooks: HookList, policy: &NostrPolicy) -> HookList {
     use NostrPolicy as P;
-    let rate = |rate: &NostrRate| Rate::new(rate.tokens, rate.interval, rate.burst);
+    let rate = |rate: &NostrRate| Rate::new(rate.tokens, rate.interval, rate.at_once);
     match policy {
         P::SaneDefaults => hooks.with_all(sane_defaults()),
         P::PreventTooManyIndexableTags(max) => {
@@ -28,7 +30,7 @@ fn add(hooks: HookList, policy: &NostrPolicy) -> HookList {
         P::PreventLargeContent(max) => hooks.reject_event(prevent_large_content(*max)),
         P::RestrictToSpecifiedKinds(kinds) => {
             let only = restrict_to_specified_kinds(kinds.with_ephemeral, kinds.kinds.clone());
-            hooks.reject_event(only)
+            limiting(hooks.reject_event(only), "restricted_writes")
         }
         P::PreventTimestampsInThePast(age) => {
             hooks.reject_event(prevent_timestamps_in_the_past(*age))
@@ -37,12 +39,15 @@ fn add(hooks: HookList, policy: &NostrPolicy) -> HookList {
             hooks.reject_event(prevent_timestamps_in_the_future(*age))
         }
         P::RejectEventsWithBase64Media => hooks.reject_event(reject_events_with_base64_media),
-        P::OnlyAllowNip70ProtectedEvents => hooks.reject_event(only_allow_nip70_protected_events),
+        P::OnlyAllowNip70ProtectedEvents => {
+            let hooks = hooks.reject_event(only_allow_nip70_protected_events);
+            limiting(hooks, "restricted_writes")
+        }
         P::ValidateKind => hooks.reject_event(validate_kind),
         P::NoComplexFilters => hooks.reject_filter(no_complex_filters),
         P::NoEmptyFilters => hooks.reject_filter(no_empty_filters),
         P::AntiSyncBots => hooks.reject_filter(anti_sync_bots),
-        P::MustAuth => hooks.reject_filter(must_auth),
+        P::MustAuth => limiting(hooks.reject_filter(must_auth), "auth_required"),
         P::RemoveAllButKinds(kinds) => hooks.overwrite_filter(remove_all_but_kinds(kinds.clone())),
         P::RemoveAllButTags(letters) => {
             hooks.overwrite_filter(remove_all_but_tags(letters.chars()))
@@ -57,4 +62,13 @@ fn add(hooks: HookList, policy: &NostrPolicy) -> HookList {
             hooks.reject_connection(connection_rate_limiter(rate(per)))
         }
     }
+}
+
+/// Adds a hook that sets a limitation in the information document (NIP-11).
+fn limiting(hooks: HookList, limitation: &'static str) -> HookList {
+    hooks.overwrite_relay_information(move |_, document| {
+        if let Some(Value::Object(limits)) = document.get_mut("limitation") {
+            limits.insert(limitation.to_owned(), Value::Bool(true));
+        }
+    })
 }

@@ -41,17 +41,15 @@ fn plan(filter: &Filter) -> Plan {
     let authors = filter.authors.as_deref();
     let kinds = filter.kinds.as_deref();
     let pairs = |ones: usize| kinds.filter(|kinds| ones * kinds.len() <= PAIRS_MAX);
-    // The letter with the fewest values is likely to have the fewest rows. An event has all
-    // required values (NIP-91), so one of them suffices.
-    let required = filter.all_tags.iter();
-    let required = required.filter_map(|(letter, values)| Some((letter, values.get(..1)?)));
-    let one_of = filter
+    // The letter with the fewest values is likely to have the fewest rows.
+    let tags = filter
         .tags
         .iter()
         .map(|(letter, values)| (letter, &**values));
-    let tag = required
-        .chain(one_of)
-        .min_by_key(|(_, values)| values.len());
+    // Of values that an event must have all of, one is enough (NIP-91).
+    let required = filter.all_tags.iter();
+    let required = required.filter_map(|(letter, values)| Some((letter, values.get(..1)?)));
+    let tag = tags.chain(required).min_by_key(|(_, values)| values.len());
     let lists = match (tag, authors, kinds) {
         (Some((letter, values)), _, _) => match pairs(values.len()) {
             Some(kinds) => pairs_of(kinds, values, |kind, value| {

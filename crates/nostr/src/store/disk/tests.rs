@@ -242,6 +242,11 @@ proptest! {
     }
 
     #[test]
+    fn a_query_has_what_the_filters_say(case in rules::answers::any_case()) {
+        rules::answers::a_query_has_what_the_filters_say(&fresh, &case);
+    }
+
+    #[test]
     fn a_bulk_load_ends_in_the_same_state(steps in rules::any_history(), split in 0..15_usize) {
         let given = steps.iter().flat_map(|step| match step {
             Step::Commit(batch) => batch.clone(),
