@@ -31,6 +31,9 @@ use crate::relay::{api, hub, json_error, named, pages, pubsub, push, users};
 const RAISE_FILES: &str = "ulimit -n 65536 in the shell that starts it, LimitNOFILE= of the unit, \
                            --ulimit nofile= of the container";
 
+/// Files that a store on disk has open, with those that it opens now and then.
+const STORE_FILES: usize = 8;
+
 /// A relay with capacity for fewer connections than this warns when it starts.
 const FEW_CONNECTIONS: usize = 100;
 
@@ -264,13 +267,15 @@ pub fn file_needs(config: &Config, shards: usize) -> FileNeeds {
     let is_shared = |each: &&Listen| matches!(each.address, ListenAddress::Tcp(_));
     let shared_listeners = listeners.iter().filter(is_shared).count();
     let pushes = config.endpoints.values().filter_map(EndpointConfig::push);
-    let journals = pushes.filter(|push| push.journal.is_some());
+    let journals = pushes.filter(|push| push.journal.is_some()).count();
+    let relays = config.endpoints.values().filter_map(EndpointConfig::nostr);
+    let stores = relays.filter(|nostr| nostr.store.is_some()).count();
     FileNeeds {
         shards,
         shared_listeners,
         single_listeners: listeners.len() - shared_listeners,
         admin_listeners: usize::from(config.metrics.enabled),
-        journals: journals.count(),
+        journals: journals + stores * STORE_FILES,
     }
 }
 

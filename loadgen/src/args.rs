@@ -215,7 +215,8 @@ pub struct Args {
     pub authors: Option<u32>,
 
     /// With a Nostr scenario and --rate max: events to sign before the run, which ends when all are
-    /// sent [default: 100000]; with nostr-query events to store before it [default: 20000]
+    /// sent [default: 100000]; with nostr-query or nostr-sync events to store before it [default:
+    /// 20000, 10000]
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
 
@@ -232,6 +233,11 @@ pub struct Args {
     /// --keys, --size and --same-second has stored the events
     #[arg(long, requires = "seed")]
     pub stored: bool,
+
+    /// With --scenario nostr-sync: events by which a client's set differs from the stored one: one
+    /// half only it has, the other only the relay [default: 100]
+    #[arg(long, value_name = "N")]
+    pub differences: Option<u32>,
 
     /// The relay's metrics, scraped before and after the run: http://127.0.0.1:9090/metrics
     #[arg(long, value_name = "URL")]

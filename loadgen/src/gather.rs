@@ -430,9 +430,10 @@ impl RelayConfig {
                 filters: nostr.filters.name(),
                 keys: nostr.keys,
                 authors: nostr.authors,
-                events: nostr.query.map(|_| nostr.events),
+                events: (nostr.query.is_some() || nostr.sync.is_some()).then_some(nostr.events),
                 rows: nostr.query.map(|query| query.rows),
                 same_second: nostr.query.map(|query| query.same_second),
+                differences: nostr.sync.map(|sync| sync.differences),
             }),
         }
     }

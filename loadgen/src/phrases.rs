@@ -271,10 +271,14 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
             each => each.join(", "),
         }
     };
+    let [right, wrong] = match figures.syncs {
+        Some(_) => ["ended", "refused"],
+        None => ["OK true", "false"],
+    };
     let mut rows = vec![(
         "answers",
         format!(
-            "OK true {}   false {}   none {}   notices {}",
+            "{right} {}   {wrong} {}   none {}   notices {}",
             grouped(figures.accepted),
             told(&figures.refused),
             grouped(figures.unanswered),
@@ -287,6 +291,14 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
         rows.push((
             "subscribed",
             format!("{subscriptions}   different filters {filters}   closed {closed}"),
+        ));
+    }
+    if let Some(syncs) = &figures.syncs {
+        let [rounds, sent, received] =
+            [syncs.rounds, syncs.bytes_sent, syncs.bytes_received].map(grouped);
+        rows.push((
+            "synchronized",
+            format!("rounds {rounds}   digits sent {sent}   received {received}"),
         ));
     }
     if let Some(queries) = &figures.queries {
@@ -413,13 +425,18 @@ fn special(report: &RelayReport) -> Vec<(&'static str, String)> {
                 grouped(nostr.subscriptions.into()),
             ));
         }
-        if let (Some(events), Some(limit)) = (nostr.events, nostr.rows) {
+        if let Some(events) = nostr.events {
             rows.push(("events", grouped(events.into())));
+        }
+        if let Some(limit) = nostr.rows {
             rows.push(("rows a query", grouped(limit.into())));
         }
         if nostr.subscriptions > 0 || nostr.rows.is_some() {
             rows.push(("filters", nostr.filters.clone()));
             rows.push(("authors a filter", grouped(nostr.authors.into())));
+        }
+        if let Some(differences) = nostr.differences {
+            rows.push(("differences", grouped(differences.into())));
         }
     }
     if let Some(url) = &config.push_url {

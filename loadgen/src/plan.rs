@@ -158,6 +158,15 @@ pub struct Nostr {
     pub events: u32,
     /// The clients query stored events.
     pub query: Option<Query>,
+    /// The clients synchronize their sets of events.
+    pub sync: Option<NostrSync>,
+}
+
+/// Synchronizations (NIP-77) with a Nostr relay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NostrSync {
+    /// Events that either only the client has or only the relay.
+    pub differences: u32,
 }
 
 /// Queries of stored events.

@@ -10,7 +10,7 @@ use crate::clock::process_cpu;
 use crate::control::Shared;
 use crate::coordinator::Coordinator;
 use crate::error::{RunError, joined};
-use crate::nostr::Script;
+use crate::nostr::{Script, upload};
 use crate::plan::{Handshakes, Nostr, Pace, Plan, Relay, Series, Work};
 use crate::report::{
     Aborted, Comparison, Culprit, Finding, FindingKind, HandshakeReport, RelayReport, Report,
@@ -86,6 +86,9 @@ fn run_relay(
     observe: &mut dyn FnMut(&Snapshot),
 ) -> Result<RelayReport, RunError> {
     let shared = shared(plan, relay.nostr.map(|nostr| (&relay, nostr)))?;
+    if let Some(script) = &shared.nostr {
+        upload(&shared, script.stored(), interrupt)?;
+    }
     Coordinator::start(plan, shared, relay, turn, observe)?.run(interrupt)
 }
 

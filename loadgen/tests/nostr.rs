@@ -202,6 +202,98 @@ fn a_refused_subscription_ends_the_run_with_the_reason() {
     engine.stop();
 }
 
+/// Three clients that synchronize with a relay that has 600 events.
+const SYNC: &str = "--scenario nostr-sync --clients 3 --events 600 --differences 41 --keys 5 \
+                    --warmup 0";
+
+#[test]
+fn synchronizing_clients_find_what_their_sets_differ_in() {
+    let (engine, url) = relay(|_| {});
+    let (code, first) = report(&url, &format!("{SYNC} --duration 500ms --threads 2"));
+    assert_eq!((code, errors(&first)), (0, Vec::new()), "{first:#}");
+    let nostr = &first["nostr"];
+    assert_eq!(
+        (&nostr["signed"], &nostr["unanswered"]),
+        (&json!(600), &json!(0))
+    );
+    let ended = count(nostr, "/accepted");
+    assert!(
+        ended > 0 && count(&first, "/delivered") == ended,
+        "{first:#}"
+    );
+    assert_eq!(count(&first, "/latency_ns/count"), ended);
+    // More differences than fit one message of ids.
+    assert!(count(nostr, "/syncs/rounds") > ended, "{nostr:#}");
+    let digits = ["/syncs/bytes_sent", "/syncs/bytes_received"].map(|path| count(nostr, path));
+    assert!(digits.iter().all(|sum| *sum > 1_000 * ended), "{nostr:#}");
+    let config = &first["config"]["nostr"];
+    assert_eq!(
+        (&config["events"], &config["differences"]),
+        (&json!(600), &json!(41))
+    );
+    let (code, second) = report(
+        &url,
+        &format!("{SYNC} --duration 500ms --rate 20 --window 4"),
+    );
+    assert_eq!((code, errors(&second)), (0, Vec::new()), "{second:#}");
+    assert_eq!(count(&second, "/delivered"), 10);
+    engine.stop();
+}
+
+#[test]
+fn refused_synchronizations_are_reported_by_prefix() {
+    let (engine, url) = relay(|settings| settings.sync.events_max = Some(599));
+    let (code, report) = report(&url, &format!("{SYNC} --duration 500ms --rate 20"));
+    assert_eq!(
+        (code, errors(&report)),
+        (3, error("refused", 10)),
+        "{report:#}"
+    );
+    let refused = json!([{"prefix": "blocked", "count": 10}]);
+    assert_eq!(report["nostr"]["refused"], refused);
+    engine.stop();
+}
+
+/// The relay forgets what it has acknowledged.
+#[test]
+fn wrong_differences_are_damaged_answers() {
+    let (engine, url) = relay(|settings| settings.memory_events = 300);
+    let (code, report) = report(&url, &format!("{SYNC} --duration 500ms --rate 20"));
+    assert_eq!(
+        (code, errors(&report)),
+        (3, error("damaged", 10)),
+        "{report:#}"
+    );
+    engine.stop();
+}
+
+#[test]
+fn events_that_cannot_be_stored_end_the_run() {
+    let (engine, url) = relay(|settings| settings.events.bytes = 100);
+    let output = run(&url, SYNC);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("storing events: the relay refused one"),
+        "{told}"
+    );
+    engine.stop();
+    for (load, wrong) in [
+        ("--scenario nostr-publish --differences 5", "--differences"),
+        ("--differences 5", "--differences"),
+        ("--scenario nostr-sync --stored --seed 1", "--stored"),
+        (
+            "--scenario nostr-sync --events 5 --differences 6",
+            "--differences",
+        ),
+    ] {
+        let output = run(&url, load);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{load}: {told}");
+        assert!(told.contains(wrong), "{load}: {told}");
+    }
+}
+
 // ---- a stand-in with planted faults ----
 
 /// A correct relay, except for a fault's changes to deliveries and answers.

@@ -62,7 +62,8 @@ pub fn routes(builder: &mut Builder, mut pages: Pages) -> Result<(), PatternErro
     let health = serve_admins(builder, health);
     builder.route_admin("/health", health)?;
     let livez = serve(builder, probes::Livez);
-    let readyz = serve(builder, probes::Readyz);
+    let nostr = pages.nostr.clone();
+    let readyz = serve(builder, probes::Readyz { nostr });
     for (path, page) in [("/livez", livez), ("/readyz", readyz)] {
         builder.route_admin(path, page)?;
         builder.route(path, page)?;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::page::{Page, Running};
 use crate::engine::Request;
 use crate::limits::TURN_AGE_MAX;
+use crate::relay::nostr::NamedStats;
 use crate::wire::http::Response;
 
 /// 200 while the event loop of every relaying shard runs, else 503 with the shards that are stuck.
@@ -27,17 +28,26 @@ impl Page for Livez {
     }
 }
 
-/// 200 while the relay wants new connections, else 503.
-pub(super) struct Readyz;
+/// 200 while the relay wants new connections and its stores can be written, else 503.
+pub(super) struct Readyz {
+    pub(super) nostr: Vec<NamedStats>,
+}
 
 impl Page for Readyz {
     const IS_PROBE: bool = true;
 
     fn answer(&self, _request: &Request<'_>, running: &Running) -> Response {
-        if running.view.is_ready() {
-            Response::text(200, "ready\n")
-        } else {
+        let mut failing = self
+            .nostr
+            .iter()
+            .filter(|(_, stats)| stats.is_store_failing());
+        if !running.view.is_ready() {
             Response::text(503, "not ready: starting or shutting down\n")
+        } else if let Some((name, _)) = failing.next() {
+            let told = format!("not ready: the store of endpoint {name} cannot be written\n");
+            Response::text(503, told)
+        } else {
+            Response::text(200, "ready\n")
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn settings(config: &NostrConfig, endpoint: &EndpointSettings) -> Nos
             .iter()
             .filter_map(|key| from_hex(key))
             .collect(),
+        store: config.store.clone(),
         memory_events: config.memory_events,
         info: config.info.clone(),
         challenges_all: config.auth.challenge == NostrChallenge::Connect,

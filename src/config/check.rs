@@ -49,6 +49,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             .conflicts(),
         );
     }
+    found.extend(nostr::shared_store(&config.endpoints));
     found
 }
 

@@ -5,6 +5,7 @@ mod policies;
 mod values;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use corecast_engine::with_defaults;
 use super::quantity::KIB;
 use crate::guard::Origin;
 
-pub(super) use self::check::{conflicts, defaults_beside, warnings};
+pub(super) use self::check::{conflicts, defaults_beside, shared_store, warnings};
 pub use self::policies::{NostrKinds, NostrPolicy, NostrPolicyError, NostrRate};
 pub(super) use self::values::{
     ADMINS, AGE, BITS, CHALLENGE, CONTENT_CHARS, COUNTED, EVENT_KINDS, FILTERS, HEX_KEY, INFO_TEXT,
@@ -30,6 +31,8 @@ with_defaults! {
         pub urls: Vec<RelayUrl> = Vec::new(),
         /// Keys that may manage the relay (NIP-86), 64 lower-case hexadecimal digits each.
         pub admins: Vec<String> = Vec::new(),
+        /// The folder of the events; `None`: they are in memory.
+        pub store: Option<PathBuf> = None,
         /// Events that are kept in memory; if there are more, the oldest are dropped first.
         pub memory_events: usize = 100_000,
         /// The relay's description of itself.

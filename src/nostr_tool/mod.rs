@@ -251,9 +251,9 @@ fn problems(report: &CheckReport) -> Vec<String> {
     let (missing, surplus) = (report.missing, report.surplus);
     if missing + surplus + report.uncounted > 0 {
         problems.push(format!(
-            "the index differs from the records: {} keys are missing or wrong, {} are surplus, \
-             {} events are not counted; remove index.redb, and the next start builds it again",
-            grouped(missing),
+            "the index differs from the records: {} missing or wrong, {} too many, the number of \
+             events is {} off; remove index.redb, and the next start builds it again",
+            counted(missing, "key"),
             grouped(surplus),
             grouped(report.uncounted)
         ));

@@ -171,13 +171,15 @@ fn the_log_honours_no_color_on_a_terminal() {
 fn completions_and_manual_have_every_subcommand() {
     assert_completes(
         CORECAST,
-        &["config-file", "doctor", "completions", "expires"],
+        &["config-file", "doctor", "completions", "expires", "trusted"],
     );
     let said = [
         "--config-file",
         "corecast top",
         "--once",
         "corecast token make",
+        "corecast nostr import",
+        "--trusted",
         "Exit codes:",
     ];
     assert_manual(CORECAST, &said);

@@ -101,7 +101,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
             .try_fold(example, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in the example");
     }
-    assert_eq!(keys.len(), 31);
+    assert_eq!(keys.len(), 36);
 }
 
 #[test]
@@ -313,6 +313,30 @@ fn a_relay_has_an_exact_path_and_no_other_endpoint_has_it() {
     }
     let found = problems(&(file("") + "  other: {kind: nostr, path: /nostr}\n"));
     assert!(found[0].contains("have the same path /nostr"), "{found:?}");
+}
+
+#[test]
+fn two_relays_do_not_share_a_store() {
+    let both = |one: &str, other: &str| {
+        let relay = |name, path, store| {
+            format!("  {name}: {{kind: nostr, path: {path}, nostr: {{store: {store}}}}}\n")
+        };
+        format!(
+            "endpoints:\n{}{}",
+            relay("one", "/1", one),
+            relay("two", "/2", other)
+        )
+    };
+    for (one, other) in [("events", "more"), ("null", "null"), ("events", "null")] {
+        assert!(from_file(&both(one, other)).is_ok(), "{one} {other}");
+    }
+    let found = problems(&both("events", "events"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let due = "two relays cannot share a store; give each a folder of its own";
+    assert!(found[0].contains(due), "{found:?}");
+    assert!(found[0].contains("endpoints.two.nostr.store"), "{found:?}");
+    let found = problems(&both("''", "more"));
+    assert!(found[0].contains("is not a path"), "{found:?}");
 }
 
 #[test]

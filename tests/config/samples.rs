@@ -258,6 +258,9 @@ pub(crate) const SAMPLES: &[Sample] = &[
                 .to_vec();
         },
     ),
+    ("endpoints.nostr.nostr.store", "/var/lib/events", |c| {
+        relay(c).store = Some("/var/lib/events".into());
+    }),
     ("endpoints.nostr.nostr.memory_events", "7", |c| {
         relay(c).memory_events = 7;
     }),

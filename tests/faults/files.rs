@@ -2,6 +2,8 @@
 
 use std::fs::{self, OpenOptions};
 
+use corecast_nostr::{Draft, Signer};
+
 use crate::stage::{Metrics, Stage, arguments, skip, succeeds};
 use crate::support::eventually;
 use crate::support::relay::Relay;
@@ -97,5 +99,74 @@ fn the_disk_is_full_under_the_journal() {
     fs::remove_file(&filler).expect("a file");
     eventually("it accepts again", || push().0 == 200);
     assert_eq!(pending(), f64::from(accepted + 1));
+    stage.end(&[]);
+}
+
+/// A relay refuses events while its disk is full, answers queries, and goes on as soon as there is
+/// space.
+#[test]
+fn the_disk_is_full_under_a_nostr_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path().to_str().expect("UTF-8");
+    let mount = format!("mount -t tmpfs -o size=96m tmpfs {directory} && exec \"$0\" \"$@\"");
+    let by = ["unshare", "--mount", "sh", "-c", &mount];
+    if !succeeds(&[&by[..], &["true"]].concat()) {
+        return skip("there is no right to mount a small disk");
+    }
+    let store = format!("endpoints.nostr.nostr.store={directory}/events");
+    let sets = [
+        "endpoints.nostr.kind=nostr",
+        "endpoints.nostr.path=/nostr",
+        &store,
+    ];
+    let stage = Stage::start_by(&by, &sets);
+    let signer = Signer::new([1; 32]).expect("a key");
+    let mut client = stage.open("/nostr");
+    let mut at = 1_700_000_000;
+    let mut publish = || {
+        at += 1;
+        let event = signer.sign(Draft {
+            created_at: at,
+            kind: 1,
+            tags: Vec::new(),
+            content: "x".repeat(200_000),
+        });
+        client.text(&format!("[\"EVENT\",{}]", event.json()));
+        client.expect_text()
+    };
+    assert!(publish().contains(",true,"));
+    let filler = format!("/proc/{}/root{directory}/filler", stage.relay.id());
+    let mut file = fs::File::create(&filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[0; 1 << 16]).is_ok() {}
+    let mut accepted = 1;
+    let refusal = (0..1_000).find_map(|_| {
+        let answer = publish();
+        accepted += i32::from(answer.contains(",true,"));
+        answer.contains(",false,").then_some(answer)
+    });
+    let refusal = refusal.expect("a full disk");
+    assert!(
+        refusal.contains("error: the store cannot write events"),
+        "{refusal}"
+    );
+    let ready = || {
+        let mut client = stage.connect();
+        client.send(b"GET /readyz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
+        client.answer().status
+    };
+    assert_eq!(ready(), 503);
+    stage.witness.goes_on();
+    let mut reader = stage.open("/nostr");
+    let mut count = |due: i32| {
+        reader.text("[\"COUNT\",\"all\",{}]");
+        let answer = reader.expect_text();
+        assert_eq!(answer, format!("[\"COUNT\",\"all\",{{\"count\":{due}}}]"));
+    };
+    count(accepted);
+    drop(file);
+    fs::remove_file(&filler).expect("a file");
+    eventually("it accepts again", || publish().contains(",true,"));
+    assert_eq!(ready(), 200);
+    count(accepted + 1);
     stage.end(&[]);
 }

@@ -77,9 +77,11 @@ struct Publisher {
     random: Random,
     /// Gives each of its events another time.
     number: u64,
-    /// Ids of acknowledged events that nothing removes.
-    there: Vec<String>,
-    /// Those of this round.
+    /// Ids of acknowledged notes that nothing removes.
+    notes: Vec<String>,
+    /// Those of acknowledged deletions, which nothing removes either (NIP-09).
+    deletions: Vec<String>,
+    /// The events of this round among both.
     fresh: Vec<String>,
     /// Ids that an acknowledged event deletes; those of this round begin at `gone_before`.
     gone: Vec<String>,
@@ -96,7 +98,8 @@ impl Publisher {
             window,
             random: Random(seed),
             number: 0,
-            there: Vec::new(),
+            notes: Vec::new(),
+            deletions: Vec::new(),
             fresh: Vec::new(),
             gone: Vec::new(),
             gone_before: 0,
@@ -114,10 +117,10 @@ impl Publisher {
                 let version = Change::Version { address, number };
                 (30_001, ["d".to_owned(), address.to_string()], version)
             }
-            2 if !self.there.is_empty() => {
-                let at = self.random.below(self.there.len() as u64) as usize;
+            2 if !self.notes.is_empty() => {
+                let at = self.random.below(self.notes.len() as u64) as usize;
                 // Whether it is still there is unknown until the OK has come.
-                let target = self.there.swap_remove(at);
+                let target = self.notes.swap_remove(at);
                 self.fresh.retain(|fresh| *fresh != target);
                 let tag = ["e".to_owned(), target.clone()];
                 (5, tag, Change::Deletion { target })
@@ -170,10 +173,12 @@ impl Publisher {
                 *newest = number.max(*newest);
                 return;
             }
-            Change::Deletion { target } => self.gone.push(target),
-            Change::Note => {}
+            Change::Deletion { target } => {
+                self.gone.push(target);
+                self.deletions.push(id.clone());
+            }
+            Change::Note => self.notes.push(id.clone()),
         }
-        self.there.push(id.clone());
         self.fresh.push(id);
     }
 
@@ -375,6 +380,7 @@ fn kills_under_load() {
     let relay = start(&store);
     let mut reader = Reader(connect(relay.address));
     for publisher in &publishers {
-        publisher.expect_kept(&mut reader, &publisher.there, &publisher.gone);
+        let all = [&*publisher.notes, &publisher.deletions].concat();
+        publisher.expect_kept(&mut reader, &all, &publisher.gone);
     }
 }

@@ -13,11 +13,18 @@ use crate::stage::{Stage, arguments, skip, succeeds};
 use crate::support::client::Client;
 use crate::support::{binary, eventually};
 
+/// Content of an event of which about a hundred fill the log that a store has beforehand.
+const LARGE: usize = 200_000;
+
 fn event(number: u64) -> Event {
+    event_of(number, 100)
+}
+
+fn event_of(number: u64, length: usize) -> Event {
     Signer::new([7; 32]).expect("a key").sign(Draft {
         created_at: 1_600_000_000 + number,
         kind: 1,
-        content: format!("{number} {}", "x".repeat(50_000)),
+        content: "x".repeat(length),
         ..Draft::default()
     })
 }
@@ -54,7 +61,7 @@ fn ready(address: SocketAddr) -> (u16, String) {
 fn the_disk_is_full_under_the_store() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path().to_str().expect("UTF-8");
-    let mount = format!("mount -t tmpfs -o size=32m tmpfs {directory} && exec \"$0\" \"$@\"");
+    let mount = format!("mount -t tmpfs -o size=64m tmpfs {directory} && exec \"$0\" \"$@\"");
     let by = ["unshare", "--mount", "sh", "-c", &mount];
     if !succeeds(&[&by[..], &["true"]].concat()) {
         return skip("there is no right to mount a small disk");
@@ -64,14 +71,17 @@ fn the_disk_is_full_under_the_store() {
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let stage = Stage::start_by(&by, &settings);
     let mut client = stage.open("/nostr");
-    assert_eq!(publish(&mut client, &event(0)), (true, String::new()));
+    assert_eq!(
+        publish(&mut client, &event_of(0, LARGE)),
+        (true, String::new())
+    );
     let filler = format!("/proc/{}/root{directory}/filler", stage.relay.id());
     let mut file = fs::File::create(&filler).expect("a file");
     while std::io::Write::write_all(&mut file, &[0; 1 << 16]).is_ok() {}
     let (mut accepted, mut number) = (1, 0);
     eventually("the store is full", || {
         number += 1;
-        match publish(&mut client, &event(number)) {
+        match publish(&mut client, &event_of(number, LARGE)) {
             (true, _) => {
                 accepted += 1;
                 false
@@ -87,12 +97,47 @@ fn the_disk_is_full_under_the_store() {
     drop(file);
     fs::remove_file(&filler).expect("a file");
     eventually("it accepts again", || {
-        publish(&mut client, &event(number)).0
+        publish(&mut client, &event_of(number, LARGE)).0
     });
     assert_eq!(stored(&mut client), accepted + 1);
     eventually("it is ready", || ready(stage.relay.admin).0 == 200);
     stage.leave(client);
     stage.end(&[]);
+}
+
+#[test]
+fn the_disk_fails_once_under_the_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = directory.path().join("store");
+    // Calls are counted in each thread: the third commit fails.
+    let inject = "inject=fdatasync:error=EIO:when=3";
+    let trace = directory.path().join("trace");
+    let trace = trace.to_str().expect("UTF-8");
+    let strace = ["strace", "-D", "-f", "-qq", "-o", trace];
+    let strace = [&strace[..], &["-e", "trace=fdatasync", "-e", inject]].concat();
+    if !succeeds(&[&strace[..], &["true"]].concat()) {
+        return skip("strace cannot trace here");
+    }
+    let settings = settings_of(&store);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let stage = Stage::start_by(&strace, &settings);
+    let mut client = stage.open("/nostr");
+    let (mut accepted, mut number) = (0, 0);
+    eventually("a commit fails", || {
+        number += 1;
+        let (is_accepted, reason) = publish(&mut client, &event(number));
+        accepted += u64::from(is_accepted);
+        reason.starts_with("error: ")
+    });
+    assert_eq!(stored(&mut client), accepted);
+    eventually("it accepts again", || {
+        publish(&mut client, &event(number)).0
+    });
+    assert_eq!(stored(&mut client), accepted + 1);
+    stage.leave(client);
+    stage.end(&[]);
+    let output = tool("check", &store);
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// A relay with two shards and this store, which is expected to end by itself.

@@ -3,6 +3,8 @@
 use corecast_nostr::{Event, RelayUrls};
 use serde_json::json;
 
+use crate::hand_over::Stage;
+use crate::support::eventually;
 use crate::{Nostrich, Relay, event, id, key};
 
 const DELETED: &str = "blocked: this event was deleted";
@@ -235,6 +237,31 @@ fn without_urls_a_request_to_vanish_is_for_all_relays() {
     assert_eq!(all(&mut client), [id(&vanish)]);
 }
 
+/// More events come than are kept for a subscription, so it gets them from the store.
+#[test]
+fn a_subscription_that_catches_up_does_not_get_what_is_deleted() {
+    let stage = Stage::with(|_| {});
+    let (mut reader, mut writer) = (stage.relay.open(), stage.relay.open());
+    writer.expect_taken(&event(1, 1, 800, &[]));
+    reader.req("s", &[json!({"authors": [key(1), key(2)]})]);
+    stage.await_reads(1);
+    let notes: Vec<Event> = (0..300).map(|ago| event(1, 1, 400 + ago, &[])).collect();
+    let other = event(2, 1, 400, &[]);
+    notes.iter().for_each(|note| writer.expect_taken(note));
+    writer.expect_taken(&other);
+    eventually("it overflows", || stage.relay.stats.overflows() == 1);
+    let deletes = deletion(1, 20, &[["e", &id(&notes[0])], ["e", &id(&notes[299])]]);
+    let vanish = vanish(2, 10, "ALL_RELAYS");
+    writer.expect_taken(&deletes);
+    writer.expect_taken(&vanish);
+    stage.let_read(100);
+    assert_eq!(reader.stored("s").0.len(), 1);
+    let due = notes[1..299].iter().chain([&deletes, &vanish]).map(id);
+    let got: Vec<String> = (0..300).map(|_| reader.live("s")).collect();
+    assert_eq!(got, due.collect::<Vec<_>>());
+    reader.expect_nothing();
+}
+
 /// Hidden events leave the store in batches, by the writing thread.
 #[test]
 fn events_of_a_key_that_vanished_are_removed() {
@@ -242,5 +269,5 @@ fn events_of_a_key_that_vanished_are_removed() {
     let mut client = relay.open();
     (0..20).for_each(|ago| client.expect_taken(&event(1, 1, 50 + ago, &[])));
     client.expect_taken(&vanish(1, 20, "ALL_RELAYS"));
-    crate::support::eventually("they are removed", || relay.stats.store_size().0 == 1);
+    eventually("they are removed", || relay.stats.store_size().0 == 1);
 }

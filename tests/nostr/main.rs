@@ -3,6 +3,7 @@
 mod auth;
 mod counts;
 mod deletions;
+mod disk;
 mod events;
 mod examples;
 mod hand_over;
@@ -14,6 +15,7 @@ mod manage;
 mod policies;
 mod queries;
 mod sync;
+mod tools;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};

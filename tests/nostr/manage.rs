@@ -735,6 +735,24 @@ fn a_ban_holds_for_the_next_page_of_a_query() {
 }
 
 #[test]
+fn a_ban_holds_for_live_events_that_are_still_kept() {
+    let (lets, gate): (Sender<()>, _) = unbounded();
+    let store = Stubborn::new(Some(gate));
+    let relay = store.relay();
+    let (mut reader, mut writer) = (relay.open(), relay.open());
+    reader.req("s", &[json!({"kinds": [1]})]);
+    let begun = || store.begun.load(Ordering::SeqCst) >= 1;
+    eventually("the page is read", begun);
+    let kept = event(OTHER, 1, 2, &[]);
+    writer.expect_taken(&event(AUTHOR, 1, 3, &[]));
+    writer.expect_taken(&kept);
+    done(&relay, "banpubkey", &json!([key(AUTHOR)]));
+    lets.send(()).expect("a gate");
+    assert_eq!(reader.stored("s").0, [""; 0]);
+    assert_eq!(reader.live("s"), id(&kept));
+}
+
+#[test]
 fn a_relay_with_unreadable_bans_does_not_start() {
     let store = Stubborn::new(None);
     let note = store.set_note("manage/banned-key/x", Some(b""));

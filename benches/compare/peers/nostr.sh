@@ -72,7 +72,7 @@ nostr_rs_relay() {
   fi
   # It is not a member of the workspace that it lies in.
   printf '\n[workspace]\n' >>"$source/Cargo.toml"
-  (cd "$source" && cargo update --quiet -p time --precise 0.3.36) >"$folder/$name.log" 2>&1
+  (cd "$source" && cargo update --quiet -p time@0.3.25 --precise 0.3.36) >/dev/null 2>&1
   build "$name" --path "$source"
 }
 

@@ -16,6 +16,8 @@ mod json;
 mod kind;
 mod management;
 mod message;
+#[cfg(test)]
+mod oracle;
 mod query;
 mod request_auth;
 mod store;

@@ -179,6 +179,11 @@ impl Query {
         self.hidden = hidden;
     }
 
+    /// Whether it leaves out events that are hidden.
+    pub(crate) fn hides_any(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
     /// The last change that it sees.
     pub fn snapshot(&self) -> Seq {
         self.snapshot

@@ -7,6 +7,7 @@ mod memory;
 mod rules;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::disk::{
     BulkLoader, BulkReport, CheckReport, DiskOptions, DiskStore, OpenError, Statistics,
@@ -78,6 +79,15 @@ pub struct StoreError(pub String);
 /// Keeps events. One thread writes ([`Store::commit`], [`Store::tidy`], [`Store::set_note`]) and several
 /// read; none of them is a shard's thread, so all of these may block.
 pub trait Store: Send + Sync + 'static {
+    /// Opens the store, if that is not done yet. Called when the relay starts, before all others.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be used.
+    fn open(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Stores events in this order, and returns the outcome of each. They are durable, as far as
     /// the store ever is, when this returns. A deletion (NIP-09) removes events as far as `rule`
     /// agrees. A request to vanish (NIP-62) applies whatever relay it names: the caller stores only
@@ -161,6 +171,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// The store cannot be written.
     fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError>;
+
+    /// The durations of the checkpoints that were made since the last call, if the store makes any.
+    fn take_checkpoints(&self) -> Vec<Duration> {
+        Vec::new()
+    }
 
     /// Tries to make a store usable again whose last write has failed. Called about once a second
     /// until it succeeds.

@@ -7,13 +7,15 @@ use super::scenario::Preset;
 use super::{Args, Quota, Rate};
 use crate::error::PlanError;
 use crate::nostr::EVENTS_MAX;
-use crate::plan::{Filters, Nostr, Query};
+use crate::plan::{Filters, Nostr, NostrSync, Query};
 use crate::stamp::Form;
 
 const KEYS_DEFAULT: u32 = 1000;
 const KEYS_MAX: u32 = 1_000_000;
 const AUTHORS_DEFAULT: u32 = 20;
 const EVENTS_DEFAULT: u32 = 100_000;
+const SYNCED_DEFAULT: u32 = 10_000;
+const DIFFERENCES_DEFAULT: u32 = 100;
 const QUERIED_DEFAULT: u32 = 20_000;
 const ROWS_DEFAULT: u32 = 20;
 /// Relays return no more.
@@ -30,13 +32,14 @@ impl Args {
             return self.refuse_nostr_options();
         };
         let (is_fanout, is_query) = (subscriptions > 0, preset.queries);
-        if let Some(option) = self.not_of_nostr(is_fanout, is_query) {
+        let unfit = self.not_of_nostr(is_fanout, is_query);
+        if let Some(option) = unfit.or_else(|| self.not_of_sync(preset.is_sync)) {
             let scenario = self.scenario.name();
             let told = format!("--scenario {scenario} does not support {option}");
             return Err(PlanError::new(told));
         }
         let is_closed = self.rate.or(preset.rate) == Some(Rate::Max);
-        if self.events.is_some() && !is_closed && !is_query {
+        if self.events.is_some() && !is_closed && !is_query && !preset.is_sync {
             return Err(PlanError::new(
                 "--events needs --rate max: a fixed rate already decides their number",
             ));
@@ -46,9 +49,10 @@ impl Args {
                 "--filters ids needs --scenario nostr-query: ids of other events are not known",
             ));
         }
-        let events = match is_query {
-            true => QUERIED_DEFAULT,
-            false => EVENTS_DEFAULT,
+        let events = match (is_query, preset.is_sync) {
+            (true, _) => QUERIED_DEFAULT,
+            (_, true) => SYNCED_DEFAULT,
+            _ => EVENTS_DEFAULT,
         };
         let nostr = Nostr {
             subscriptions: self.subscriptions.unwrap_or(subscriptions),
@@ -57,6 +61,9 @@ impl Args {
             authors: self.authors.unwrap_or(AUTHORS_DEFAULT),
             events: self.events.unwrap_or(events),
             query: is_query.then(|| self.query()),
+            sync: preset.is_sync.then(|| NostrSync {
+                differences: self.differences.unwrap_or(DIFFERENCES_DEFAULT),
+            }),
         };
         let [subscriptions, keys, authors, events] =
             [nostr.subscriptions, nostr.keys, nostr.authors, nostr.events].map(u64::from);
@@ -70,6 +77,9 @@ impl Args {
         within("--keys", keys, 1, KEYS_MAX.into())?;
         within("--authors", authors, 1, keys.max(AUTHORS_DEFAULT.into()))?;
         within("--events", events, 1, EVENTS_MAX)?;
+        if let Some(sync) = nostr.sync {
+            within("--differences", sync.differences.into(), 0, events)?;
+        }
         if let Some(query) = nostr.query {
             within("--rows", query.rows.into(), 1, ROWS_MAX.into())?;
             within("--same-second", query.same_second.into(), 1, EVENTS_MAX)?;
@@ -113,6 +123,10 @@ impl Args {
         given.next().map(|(option, _)| *option)
     }
 
+    fn not_of_sync(&self, is_sync: bool) -> Option<&'static str> {
+        (self.differences.is_some() && !is_sync).then_some("--differences")
+    }
+
     fn refuse_nostr_options(&self) -> Result<Option<Nostr>, PlanError> {
         let given = [
             ("--subscriptions", self.subscriptions.is_some()),
@@ -124,6 +138,9 @@ impl Args {
             ("--same-second", self.same_second.is_some()),
             ("--stored", self.stored),
         ];
+        if self.differences.is_some() {
+            return Err(PlanError::new("--differences needs --scenario nostr-sync"));
+        }
         match given.iter().find(|(_, is_given)| *is_given) {
             None => Ok(None),
             Some((option, _)) => Err(PlanError::new(format!(

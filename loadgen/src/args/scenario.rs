@@ -37,6 +37,8 @@ pub enum Scenario {
     /// 8 clients query stored Nostr events, 100 times a second, 20 rows each; the events are stored
     /// first.
     NostrQuery,
+    /// 8 clients that each synchronize their set of Nostr events with the relay's, again and again.
+    NostrSync,
     /// 10 speakers that each send 8 KiB of sound 12 times a second to all others.
     Audio,
 }
@@ -61,6 +63,8 @@ pub(super) struct Preset {
     pub(super) nostr: Option<u32>,
     /// The clients of this Nostr load query stored events.
     pub(super) queries: bool,
+    /// It synchronizes.
+    pub(super) is_sync: bool,
     pub(super) window: Option<u32>,
 }
 
@@ -147,6 +151,13 @@ impl Scenario {
                 rate: Some(Rate::PerSecond(100.0)),
                 expect: Some(Expect::Own),
                 queries: true,
+                ..Preset::nostr(0)
+            },
+            Self::NostrSync => Preset {
+                clients: Some(8),
+                rate: Some(Rate::Max),
+                expect: Some(Expect::Own),
+                is_sync: true,
                 ..Preset::nostr(0)
             },
             Self::Audio => Preset {

@@ -28,6 +28,8 @@ pub(super) struct Draws {
     /// Bytes needed to fill the content up to the size.
     fill_bytes: usize,
     created_at: u64,
+    /// Events are created up to this many seconds earlier.
+    spread_s: u64,
     run: String,
     kinds: [u16; 4],
     /// For queries, part of each topic.
@@ -77,6 +79,7 @@ impl Draws {
             harmonic: harmonic.collect(),
             fill_bytes: 0,
             created_at,
+            spread_s: 0,
             run: run.to_owned(),
             kinds: KINDS,
             mark: String::new(),
@@ -98,6 +101,12 @@ impl Draws {
         let kind_bytes = draws.traits(0).kind.to_string().len();
         draws.fill_bytes = size.saturating_sub(bare - kind_bytes);
         draws
+    }
+
+    /// Spreads the events over this many seconds.
+    pub(super) fn spread_over(mut self, seconds: u64) -> Self {
+        self.spread_s = seconds;
+        self
     }
 
     /// The properties of an event.
@@ -139,7 +148,10 @@ impl Draws {
     pub(super) fn created_at(&self, number: u32) -> u64 {
         match self.nostr.query {
             Some(query) => self.created_at + u64::from(number / query.same_second),
-            None => self.created_at,
+            None => {
+                let earlier_s = self.random(!number).next().checked_rem(self.spread_s);
+                self.created_at - earlier_s.unwrap_or(0)
+            }
         }
     }
 
@@ -312,6 +324,7 @@ pub(super) mod tests {
         keys: 40,
         authors: 5,
         events: 100,
+        sync: None,
         query: None,
     };
 

@@ -11,6 +11,7 @@ use super::asking::{QueryOutcome, Querying};
 use super::bits::Bits;
 use super::script::{Answer, Script, Sending, Signed, append_text, id_part};
 use super::stored::{self, Question};
+use super::sync::Syncing;
 use crate::check::Counts;
 use crate::client::Client;
 use crate::control::Shared;
@@ -21,6 +22,7 @@ use crate::interval::Interval;
 use crate::measures::{Burst, Moment};
 use crate::plan::Role;
 use crate::receive::Tally;
+use crate::report::SyncFigures;
 
 /// The most bytes that a relay's message may have.
 const MESSAGE_BYTES_MAX: usize = 120 << 10;
@@ -44,6 +46,7 @@ pub(crate) struct Listener {
     forms: HashMap<u32, Box<[u8]>>,
     pub(super) ok_times: Histogram<u64>,
     question: Option<Question>,
+    pub(super) syncing: Syncing,
     pub(super) outcome: NostrOutcome,
 }
 
@@ -87,6 +90,7 @@ pub(crate) struct NostrOutcome {
     pub(super) ok_times: Option<Histogram<u64>>,
     /// Of the thread that queried the stored events.
     pub(super) question: Option<Question>,
+    pub(super) syncs: SyncFigures,
 }
 
 /// The result of a read.
@@ -130,6 +134,7 @@ impl Listener {
             forms: HashMap::new(),
             ok_times: histogram::new(),
             question: None,
+            syncing: Syncing::default(),
             outcome: NostrOutcome::default(),
         }
     }
@@ -181,7 +186,7 @@ impl Listener {
 
     /// The frame that asks for the stored events, after a run in which clients publish.
     pub(crate) fn ask(&mut self, script: &Script) -> Option<Vec<u8>> {
-        if script.per_client > 0 || script.queries.is_some() {
+        if script.per_client > 0 || script.queries.is_some() || script.syncs.is_some() {
             return None;
         }
         let (question, frame) = Question::new(script);
@@ -377,6 +382,8 @@ impl Listener {
                 self.ok(text(1), is_taken, text(3), turn);
             }
             "EOSE" => self.eose(text(1), turn),
+            "NEG-MSG" => self.neg(text(1), items.get(2), turn),
+            "NEG-ERR" => self.neg_refused(text(1), text(2), turn),
             "CLOSED" => self.closed(text(1), text(2), turn),
             "COUNT" if self.is_asking() && text(1) == stored::NAME => {
                 if let (Some(question), Some(answer)) = (&mut self.question, items.get(2)) {
@@ -467,17 +474,27 @@ impl Listener {
     }
 
     fn ok(&mut self, id: &str, is_taken: bool, reason: &str, turn: &mut Turn<'_>) {
-        let script = turn.script;
-        if script.queries.is_some() {
+        if turn.script.queries.is_some() {
             return self.stored(id, is_taken, reason, turn);
         }
-        let number = script.number_of(id.as_bytes());
+        let verdict = match is_taken {
+            true => Verdict::Right,
+            false => Verdict::Refused(reason),
+        };
+        match turn.script.number_of(id.as_bytes()) {
+            Some(number) => self.settle(number, verdict, turn),
+            None => turn.client.receiver.foreign += 1,
+        }
+    }
+
+    /// Handles the answer to an event, or the end of a synchronization.
+    pub(super) fn settle(&mut self, number: u32, verdict: Verdict<'_>, turn: &mut Turn<'_>) {
+        let script = turn.script;
         let publisher = turn.client.publisher.as_ref().map(|one| one.number);
-        let Some(number) = number else {
+        let Some(event) = script.events.get(number as usize) else {
             turn.client.receiver.foreign += 1;
             return;
         };
-        let event = &script.events[number as usize];
         let phase = turn.phase_of(event.sending());
         let counts = &mut turn.client.receiver.counts[phase];
         let Some(sending) = event.sending() else {
@@ -488,10 +505,9 @@ impl Listener {
             counts.misrouted += 1;
             return;
         }
-        let answer = if is_taken {
-            Answer::Taken
-        } else {
-            Answer::Refused
+        let answer = match verdict {
+            Verdict::Right | Verdict::Wrong => Answer::Taken,
+            Verdict::Refused(_) => Answer::Refused,
         };
         if !event.answer(answer) {
             counts.repeated += 1;
@@ -504,14 +520,24 @@ impl Listener {
         if phase == 1 {
             histogram::record(&mut self.ok_times, took_ns);
         }
-        if !is_taken {
-            turn.said.withdrawn += u64::from(event.receivers);
-            *self.outcome.refused.entry(prefix_of(reason)).or_default() += 1;
-            self.keep_text("OK false", reason);
-        } else if script.per_client == 0 {
-            counts.delivered += 1;
-            turn.record(phase, &sending);
-            turn.note_arrival(phase, event);
+        match verdict {
+            Verdict::Refused(reason) => {
+                turn.said.withdrawn += u64::from(event.receivers);
+                *self.outcome.refused.entry(prefix_of(reason)).or_default() += 1;
+                let what = if script.syncs.is_some() {
+                    "NEG-ERR"
+                } else {
+                    "OK false"
+                };
+                self.keep_text(what, reason);
+            }
+            Verdict::Right if script.per_client == 0 => {
+                counts.delivered += 1;
+                turn.record(phase, &sending);
+                turn.note_arrival(phase, event);
+            }
+            Verdict::Right => {}
+            Verdict::Wrong => counts.damaged += 1,
         }
     }
 
@@ -649,6 +675,7 @@ impl Listener {
         }
         outcome.ok_times = Some(self.ok_times);
         outcome.question = self.question;
+        outcome.syncs = self.syncing.figures;
         self.outcome
     }
 }
@@ -716,6 +743,15 @@ struct Whole {
     is_final: bool,
     is_compressed: bool,
     is_large: bool,
+}
+
+/// The answer to an event, or the end of a synchronization.
+pub(super) enum Verdict<'a> {
+    Right,
+    /// The differences that were found are not those of the sets.
+    Wrong,
+    /// For this reason.
+    Refused(&'a str),
 }
 
 /// How an incoming event was classified.

@@ -1,4 +1,5 @@
-//! Loads for a Nostr relay (NIP-01): events that were signed before the run, and their deliveries.
+//! Loads for a Nostr relay (NIP-01): events that were signed before the run, and their deliveries;
+//! or synchronizations of sets of events (NIP-77).
 //!
 //! ```text
 //! draw: keys, filters, events ─▶ script: signed, and who is to get what ─▶ listener: who got it
@@ -15,8 +16,11 @@ mod listener;
 mod queries;
 mod script;
 mod stored;
+mod sync;
 mod tell;
+mod upload;
 
 pub(crate) use listener::{Listener, NostrOutcome};
 pub(crate) use script::{EVENTS_MAX, Script};
 pub(crate) use tell::{awaited, counts, order};
+pub(crate) use upload::upload;

@@ -14,6 +14,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use super::bits::Bits;
 use super::draw::{Draws, Traits, Wish, in_parallel};
 use super::queries::Queries;
+use super::sync::{self, SPREAD_S, Syncs};
 use crate::error::RunError;
 use crate::first_last::Ends;
 use crate::histogram;
@@ -23,6 +24,8 @@ use crate::stamp::Stamp;
 
 /// The most events of a run: they are signed before it and kept in memory.
 pub(crate) const EVENTS_MAX: u64 = 500_000;
+/// The most synchronizations of a closed loop.
+const SYNCS_MAX: u64 = 100_000;
 /// The most memory for the events of a run and the sets of them.
 const BYTES_MAX: u64 = 2 << 30;
 /// Approximate memory of an event besides its JSON.
@@ -97,6 +100,8 @@ pub(crate) struct Script {
     /// Clients do not publish, but ask for the events, which are stored first.
     pub(super) queries: Option<Queries>,
     draws: Draws,
+    /// Clients synchronize: `events` are their synchronizations.
+    pub(super) syncs: Option<Syncs>,
     mask: [u8; 4],
 }
 
@@ -125,10 +130,17 @@ impl Script {
             true => relay.clients.saturating_mul(nostr.subscriptions),
             false => 0,
         };
-        let events_bytes = count * (size as u64 + AROUND_BYTES);
+        let (signed, sets_bytes) = match nostr.sync {
+            Some(sync) => (
+                u64::from(nostr.events),
+                sync::sets_bytes(nostr.events, sync),
+            ),
+            None => (count, 0),
+        };
+        let events_bytes = count * AROUND_BYTES + signed * size as u64 + sets_bytes;
         let each_bytes = SUBSCRIPTION_BYTES + 4 * u64::from(relay.publishers) + 2 * count / 8;
-        let sets_bytes = u64::from(subscriptions) * each_bytes;
-        if events_bytes + sets_bytes > BYTES_MAX {
+        let subscriptions_bytes = u64::from(subscriptions) * each_bytes;
+        if events_bytes + subscriptions_bytes > BYTES_MAX {
             return Err(RunError::new(format!(
                 "{count} events and their receivers need more than {} MiB: use fewer events or \
                     subscriptions",
@@ -141,6 +153,13 @@ impl Script {
             None => (format!("loadgen-{run_id:016x}"), now()),
         };
         let draws = Draws::new(nostr, seed, size, created_at, &run);
+        let draws = match nostr.sync {
+            Some(_) => draws.spread_over(SPREAD_S),
+            None => draws,
+        };
+        let syncs = nostr
+            .sync
+            .map(|sync| Syncs::new(&draws, nostr.events, sync, seed, &run));
         let wishes = draws.wishes(subscriptions);
         let mut script = Self {
             run,
@@ -157,8 +176,14 @@ impl Script {
             filters: Vec::new(),
             queries: None,
             draws,
+            syncs: syncs.transpose()?,
             mask,
         };
+        if script.syncs.is_some() {
+            let records = (0..count).map(|_| Signed::new(Box::default(), 0));
+            script.events = records.collect();
+            return Ok(script);
+        }
         let wanted = script.take_wishes(wishes, count as usize)?;
         script.sign(count as u32, &wanted);
         if let Some(query) = nostr.query {
@@ -253,8 +278,24 @@ impl Script {
         let sent_ns = (stamp.sent_ns & !1).max(2) | u64::from(stamp.is_held);
         // Release: a reader that sees the time also sees what was recorded before.
         event.sent_ns.store(sent_ns, Ordering::Release);
-        append_text(out, self.mask, &[b"[\"EVENT\",", &event.json, b"]"]);
+        match &self.syncs {
+            Some(syncs) => syncs.append(out, self.mask, stamp.seq),
+            None => append_text(out, self.mask, &[b"[\"EVENT\",", &event.json, b"]"]),
+        }
         event.receivers + 1
+    }
+
+    /// Events that are to be stored before the run.
+    pub(crate) fn stored(&self) -> &[Box<[u8]>] {
+        self.syncs.as_ref().map_or(&[], |syncs| &syncs.stored)
+    }
+
+    /// Events that were signed before the run.
+    pub(super) fn signed(&self) -> u64 {
+        match &self.syncs {
+            Some(syncs) => syncs.stored.len() as u64,
+            None => self.events.len() as u64,
+        }
     }
 
     /// Whether clients query stored events.
@@ -409,7 +450,10 @@ fn events_of(relay: &Relay, nostr: Nostr, seed: u64) -> Result<u64, RunError> {
         return Ok(u64::from(nostr.events));
     }
     let (Pace::Open { per_second, .. }, true) = (relay.pace, relay.publishers > 0) else {
-        return Ok(u64::from(nostr.events));
+        return Ok(match nostr.sync {
+            Some(_) => SYNCS_MAX,
+            None => u64::from(nostr.events),
+        });
     };
     let time = relay.ramp + relay.warmup + relay.duration;
     let about = per_second * time.as_secs_f64();

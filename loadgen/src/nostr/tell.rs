@@ -7,7 +7,9 @@ use super::listener::NostrOutcome;
 use super::script::Script;
 use crate::check::Counts;
 use crate::histogram;
-use crate::report::{Deliveries, Distribution, NostrFigures, Order, QueryFigures, Reason, Stored};
+use crate::report::{
+    Deliveries, Distribution, NostrFigures, Order, QueryFigures, Reason, Stored, SyncFigures,
+};
 use crate::thread_result::ClientOutcome;
 
 /// Texts of the relay that are reported.
@@ -49,7 +51,12 @@ pub(crate) fn counts(
         let mut refused = refused;
         for phase in &mut all {
             // Refusals are reported by kind, not by phase.
-            phase.lost = phase.sent.saturating_sub(phase.delivered);
+            let wrong = if script.syncs.is_some() {
+                phase.damaged
+            } else {
+                0
+            };
+            phase.lost = phase.sent.saturating_sub(phase.delivered + wrong);
             let of_these = refused.min(phase.lost);
             refused -= of_these;
             phase.lost -= of_these;
@@ -94,7 +101,8 @@ impl NostrFigures {
         let mut figures = Self {
             subscriptions: script.subscriptions.len() as u64,
             filters: script.filters.len() as u64,
-            signed: script.events.len() as u64,
+            signed: script.signed(),
+            syncs: script.syncs.is_some().then(SyncFigures::default),
             ..Self::default()
         };
         let (mut refused, mut closed) = (BTreeMap::new(), BTreeMap::new());
@@ -107,6 +115,9 @@ impl NostrFigures {
             add(&mut closed, outcome.closed);
             figures.notices += outcome.notices;
             questions.extend(outcome.question);
+            if let Some(syncs) = &mut figures.syncs {
+                syncs.add(&outcome.syncs);
+            }
             figures.texts.extend(outcome.texts);
             if let Some(times) = &outcome.ok_times {
                 histogram::merge(&mut ok_times, times);
@@ -132,7 +143,8 @@ impl NostrFigures {
             }
         });
         let is_publishing = !script.has_queries();
-        figures.ran_out = is_publishing && is_closed && figures.sent == figures.signed;
+        let is_used_up = figures.sent == script.events.len() as u64;
+        figures.ran_out = is_publishing && is_closed && is_used_up;
         figures.refused = reasons(refused);
         figures.closed = reasons(closed);
         figures.ok_ns = Distribution::of(&ok_times);

@@ -30,7 +30,7 @@ pub use head::{Head, VERSION};
 pub use latency::{ByReceiver, Distribution, Latency, Quantiles};
 pub use machine::Machine;
 pub use mark::{Mark, MarkCause};
-pub use nostr::{NostrConfig, NostrFigures, QueryFigures, Reason, Stored};
+pub use nostr::{NostrConfig, NostrFigures, QueryFigures, Reason, Stored, SyncFigures};
 pub(crate) use pairs::Tally;
 pub use pairs::{Pair, PairsReport, Side};
 pub(crate) use relay::DISCONNECTS_LISTED_MAX;

@@ -15,7 +15,7 @@ pub struct NostrConfig {
     pub keys: u32,
     /// Keys of a filter that has authors.
     pub authors: u32,
-    /// Events that are queried; absent unless clients query.
+    /// Events that are queried or synchronized; absent for other loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<u32>,
     /// The limit of a query.
@@ -24,6 +24,9 @@ pub struct NostrConfig {
     /// Events that share a `created_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_second: Option<u32>,
+    /// Events by which a client's set differs from the stored one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u32>,
 }
 
 /// The answers of a Nostr relay, warm-up included.
@@ -55,9 +58,31 @@ pub struct NostrFigures {
     pub ran_out: bool,
     /// Whether acknowledged events are stored; absent if the relay was not asked.
     pub stored: Option<Stored>,
+    /// The messages of synchronizations; absent for other loads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syncs: Option<SyncFigures>,
     /// The answers to queries; absent unless clients query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queries: Option<QueryFigures>,
+}
+
+/// The messages of all synchronizations (NIP-77) of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncFigures {
+    /// Messages of the relay, each the answer to one of a client.
+    pub rounds: u64,
+    /// Hexadecimal digits that clients sent.
+    pub bytes_sent: u64,
+    /// Hexadecimal digits that the relay sent.
+    pub bytes_received: u64,
+}
+
+impl SyncFigures {
+    pub(crate) fn add(&mut self, other: &SyncFigures) {
+        self.rounds += other.rounds;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
 }
 
 /// The answers to queries of stored events, warm-up included.

@@ -103,8 +103,21 @@ pub(super) const NOSTR: Group = Group {
         ),
         Row::gauge(
             "corecast_nostr_store_bytes",
-            "Memory of the events in the stores, in bytes.",
+            "Bytes of the events in the stores: of their JSON on disk, or of memory.",
             |it| it.nostr_sum(|stats| &stats.store_bytes),
+        ),
+        Row::gauge(
+            "corecast_nostr_store_failing",
+            "Stores that cannot be written at the moment.",
+            |it| it.nostr_sum(|stats| &stats.store_failing),
+        ),
+        Row::histogram(
+            "corecast_nostr_checkpoint_seconds",
+            "Duration of a checkpoint of a store on disk. Events are stored meanwhile.",
+            |it| {
+                let checkpoints = it.relay.nostr.iter().map(|stats| &stats.checkpoint);
+                it.if_nostr(Histogram::seconds(checkpoints))
+            },
         ),
         Row::gauge(
             "corecast_nostr_writer_queue",

@@ -7,7 +7,7 @@ use super::row::{Key, at, field, is_live, option, path_of};
 use crate::config::endpoint::{EndpointConfig, EndpointKind, Kind};
 use crate::config::form::Formed as _;
 use crate::config::nostr;
-use crate::config::value::{Codec as _, OrNull, Switch};
+use crate::config::value::{Codec as _, File, OrNull, Switch};
 
 pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
     option!(Nostr in "nostr.", (urls), nostr::RELAY_URLS, restart;
@@ -20,9 +20,13 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
         "Public keys that may manage the relay over HTTP (NIP-86): ban keys and events, block \
          addresses, change the relay's name, and name further admins. They sign each call, with \
          one of `urls` in it. With an empty list the management API is off; its bans stay."),
+    option!(Nostr in "nostr.", (store), OrNull(File), restart;
+        "The folder that keeps the events. It is created if it does not exist, for the relay's \
+         user alone (mode 700). An event is on disk before its sender gets the OK. null: events \
+         are in memory, and a restart loses them."),
     option!(Nostr in "nostr.", (memory_events), nostr::MEMORY_EVENTS, restart;
-        "Events that are kept in memory. If there are more, the oldest are dropped first. A \
-         restart loses them."),
+        "Events that are kept in memory if `store` is null. If there are more, the oldest are \
+         dropped first."),
     option!(Nostr in "nostr.", (info.name), OrNull(nostr::INFO_TEXT), restart;
         "The relay's name."),
     option!(Nostr in "nostr.", (info.description), OrNull(nostr::PROSE), restart;

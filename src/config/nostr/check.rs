@@ -1,5 +1,7 @@
 //! Conflicts between the keys of `nostr`, and warnings about them.
 
+use std::collections::BTreeMap;
+
 use super::{NostrChallenge, NostrConfig, NostrPolicy};
 use crate::config::endpoint::EndpointConfig;
 use crate::config::error::Conflict;
@@ -50,6 +52,24 @@ pub(crate) fn conflicts(
         limits(&own, nostr),
     ];
     found.into_iter().flatten().collect()
+}
+
+/// The conflict between two endpoints that name one folder.
+pub(crate) fn shared_store(endpoints: &BTreeMap<String, EndpointConfig>) -> Option<Conflict> {
+    let mut folders = BTreeMap::new();
+    for (name, endpoint) in endpoints.iter().filter(|(_, endpoint)| endpoint.enabled) {
+        let folder = endpoint.nostr().and_then(|nostr| nostr.store.as_ref());
+        let other = folder.and_then(|folder| folders.insert(folder, name));
+        if let Some(other) = other {
+            let keys = [other, name].map(|name| format!("endpoints.{name}.nostr.store"));
+            return Some(Conflict {
+                paths: keys.to_vec(),
+                message: "two relays cannot share a store; give each a folder of its own"
+                    .to_owned(),
+            });
+        }
+    }
+    None
 }
 
 /// Returns the full name of a key of the endpoint.

@@ -1,8 +1,9 @@
 //! Live events of a subscription that is still getting its stored events.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use corecast_nostr::Seq;
+use corecast_nostr::{Event, Seq};
 
 use super::mail::{Live, Request};
 use crate::fanout::shared_body::SharedBody;
@@ -11,11 +12,19 @@ use crate::fanout::shared_body::SharedBody;
 const KEPT_EVENTS_MAX: usize = 256;
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
+/// A live event that is kept.
+pub(super) struct Kept {
+    seq: Option<Seq>,
+    /// It may be hidden by the time it is sent.
+    pub(super) event: Arc<Event>,
+    pub(super) body: SharedBody,
+}
+
 /// The progress of a subscription that has not sent all stored events yet.
 pub(super) struct CatchUp {
     request: Request,
-    /// The number and the body of each kept event, in order of arrival.
-    kept: VecDeque<(Option<Seq>, SharedBody)>,
+    /// The kept events, in order of arrival.
+    kept: VecDeque<Kept>,
     bytes: usize,
     has_overflowed: bool,
 }
@@ -41,7 +50,11 @@ impl CatchUp {
             return false;
         }
         self.bytes += body.len();
-        self.kept.push_back((live.seq, body.clone()));
+        self.kept.push_back(Kept {
+            seq: live.seq,
+            event: Arc::clone(&live.event),
+            body: body.clone(),
+        });
         if self.kept.len() <= KEPT_EVENTS_MAX && self.bytes <= KEPT_BYTES_MAX {
             return false;
         }
@@ -63,10 +76,10 @@ impl CatchUp {
     /// Drops kept events up to that number, since they are among those read from the store.
     pub(super) fn drop_until(&mut self, snapshot: Seq) {
         self.kept
-            .retain(|(seq, _)| seq.is_none_or(|seq| seq > snapshot));
+            .retain(|kept| kept.seq.is_none_or(|seq| seq > snapshot));
     }
 
-    pub(super) fn take_kept(&mut self) -> VecDeque<(Option<Seq>, SharedBody)> {
+    pub(super) fn take_kept(&mut self) -> VecDeque<Kept> {
         std::mem::take(&mut self.kept)
     }
 }

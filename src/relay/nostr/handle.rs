@@ -94,7 +94,8 @@ impl NostrHandle {
     ///
     /// # Errors
     ///
-    /// A hook refuses it, it has expired, too many events wait, or the relay has ended.
+    /// A hook refuses it, it has expired, it is a request to vanish from other relays (NIP-62), too
+    /// many events wait, or the relay has ended.
     pub fn add_event(&self, event: Arc<Event>) -> Result<Adding, AddError> {
         let shared = self.shared.upgrade().ok_or(AddError::Ended)?;
         let hooks = &shared.common.hooks;
@@ -103,11 +104,7 @@ impl NostrHandle {
             let told = Rejection::new(Prefix::Invalid, "the event has expired");
             return Err(AddError::Refused(told));
         }
-        // The store would carry out a request to vanish from any relay (NIP-62).
-        if let Ok(parsed) = ParsedEvent::parse(event.json()) {
-            let checked = shared.settings.urls.check_vanish(&parsed);
-            checked.map_err(|error| AddError::Refused(error.to_string().into()))?;
-        }
+        check_vanish(&shared, &event)?;
         hooks
             .check_event(&context, &event)
             .map_err(AddError::Refused)?;
@@ -148,6 +145,16 @@ impl NostrHandle {
         let engine = shared.engine.get().ok_or(HandleError::Ended)?;
         engine.send(to, MessageKind::Text, reply::notice(text))
     }
+}
+
+/// A request to vanish for other relays must not remove events of this one (NIP-62).
+fn check_vanish(shared: &Shared, event: &Event) -> Result<(), AddError> {
+    if !event.may_remove_others() {
+        return Ok(());
+    }
+    let parsed = ParsedEvent::parse(event.json());
+    let checked = parsed.and_then(|parsed| shared.settings.urls.check_vanish(&parsed));
+    checked.map_err(|error| AddError::Refused(error.to_string().into()))
 }
 
 fn submit(shared: &Shared, event: Arc<Event>, from: Origin) -> Result<(), AddError> {

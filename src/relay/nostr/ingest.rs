@@ -274,8 +274,7 @@ pub(super) fn verdict(fate: &Fate) -> (EventResult, bool, &'static str) {
             let told = "blocked: the author of this event has asked to vanish";
             (EventResult::Blocked, false, told)
         }
-        Fate::Failed(error) => {
-            tracing::error!(%error, "the store cannot write events");
+        Fate::Failed => {
             let told = "error: the store cannot write events at the moment";
             (EventResult::Error, false, told)
         }

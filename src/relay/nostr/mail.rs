@@ -42,7 +42,7 @@ pub(super) enum Fate {
     Superseded,
     Deleted,
     Vanished,
-    Failed(StoreError),
+    Failed,
 }
 
 impl From<Outcome> for Fate {

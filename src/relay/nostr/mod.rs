@@ -19,6 +19,7 @@ mod known;
 mod live;
 mod mail;
 mod manage;
+mod on_disk;
 pub mod policies;
 mod settings;
 mod shard;
@@ -46,6 +47,7 @@ pub use self::http::rendered;
 use self::mail::{Job, Mail, Submission};
 pub use self::manage::{Caller, Management};
 use self::manage::{Desk, Worker, Write};
+use self::on_disk::StoreOnDisk;
 pub use self::settings::{NostrSettings, SyncSettings};
 use self::shard::{Effects, Inner, NostrShard, Shared};
 pub(crate) use self::stats::{
@@ -91,9 +93,12 @@ struct Queues {
 }
 
 impl Nostr {
-    /// A relay with an empty store in memory.
+    /// A relay with the store of its settings, which is opened when the relay starts.
     pub fn new(settings: NostrSettings) -> Nostr {
-        let store = Arc::new(MemoryStore::new(settings.memory_events));
+        let store: Arc<dyn Store> = match &settings.store {
+            Some(folder) => Arc::new(StoreOnDisk::new(folder.clone())),
+            None => Arc::new(MemoryStore::new(settings.memory_events)),
+        };
         Nostr::with_store(settings, store)
     }
 
@@ -206,6 +211,8 @@ impl Endpoint for Nostr {
         let Shared {
             settings, common, ..
         } = &*self.shared;
+        common.store.open()?;
+        common.stats.set_store_size(common.store.size());
         common.desk.load(&common.store.notes()?, settings)?;
         let queues = self
             .queues

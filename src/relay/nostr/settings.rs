@@ -1,5 +1,6 @@
 //! Settings of a [`Nostr`](super::Nostr).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct NostrSettings {
     pub urls: RelayUrls,
     /// The keys that may manage the relay (NIP-86); this needs a URL, too.
     pub admins: Vec<Bytes32>,
+    /// The folder of the events; `None`: they are in memory.
+    pub store: Option<PathBuf>,
     /// Most events in memory; past them the oldest go first.
     pub memory_events: usize,
     /// Its description of itself (NIP-11).
@@ -96,6 +99,7 @@ impl Default for NostrSettings {
         NostrSettings {
             urls: RelayUrls::default(),
             admins: Vec::new(),
+            store: None,
             memory_events: 100_000,
             info: NostrInfoConfig::default(),
             challenges_all: false,

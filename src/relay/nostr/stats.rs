@@ -111,8 +111,12 @@ pub struct NostrStats {
     pub(crate) catch_up_overflows: Count,
     /// Events in the stores.
     pub(crate) store_events: Count,
-    /// Memory of the events in the stores, in bytes.
+    /// Bytes of those events: of their JSON on disk, or of memory.
     pub(crate) store_bytes: Count,
+    /// 1 while the store cannot be written.
+    pub(crate) store_failing: Count,
+    /// Durations of the store's checkpoints; only its writer updates them.
+    pub(crate) checkpoint: Durations,
     /// Durations of the store for a batch; only its writer updates them.
     pub(crate) commit: Durations,
     shards: Mutex<Vec<Arc<ShardDurations>>>,
@@ -146,6 +150,11 @@ impl NostrStats {
     /// Events in the store, and the memory that they take, in bytes.
     pub fn store_size(&self) -> (u64, u64) {
         (self.store_events.get(), self.store_bytes.get())
+    }
+
+    /// Whether the store cannot be written.
+    pub fn is_store_failing(&self) -> bool {
+        self.store_failing.get() > 0
     }
 
     /// The sums for the dashboard.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use corecast_nostr::{Event, Filter, FilterError, Query, Seq, SubscriptionId, reply};
 
-use super::catch_up::CatchUp;
+use super::catch_up::{CatchUp, Kept};
 use super::count::Counted;
 use super::hooks::Operation;
 use super::mail::{Answer, Job, Place, Request, Task, Told};
@@ -426,9 +426,11 @@ impl Inner {
             return;
         };
         let mut delivered = 0;
-        for (_, body) in kept {
-            client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &body);
-            delivered += 1;
+        for Kept { event, body, .. } in kept {
+            if !self.seen.hides(&event) {
+                client.send_shared(MessageKind::Text, subscription.head.as_bytes(), &body);
+                delivered += 1;
+            }
         }
         self.shared.common.stats.deliveries.add(delivered);
     }

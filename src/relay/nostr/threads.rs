@@ -135,7 +135,12 @@ pub(super) fn write(
         }
         if looked_at.elapsed() >= EXPIRY_LOOK {
             looked_at = Instant::now();
+            recover(common);
             tidy(common);
+        }
+        for took in common.store.take_checkpoints() {
+            let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            common.stats.checkpoint.record(took_ns, 1);
         }
         common.stats.set_store_size(common.store.size());
     }
@@ -143,12 +148,28 @@ pub(super) fn write(
 
 /// Removes expired events, and those of authors who have vanished.
 fn tidy(common: &Common) {
-    loop {
+    while !common.stats.is_store_failing() {
         match common.store.tidy(unix_now()) {
             Ok(0) => return,
             Ok(_) => {}
-            Err(error) => return tracing::error!(%error, "expired events were not removed"),
+            Err(error) => fail(common, &error),
         }
+    }
+}
+
+/// Notes that the store cannot be written.
+fn fail(common: &Common, error: &StoreError) {
+    if !common.stats.is_store_failing() {
+        tracing::error!(%error, "the store cannot be written; events are refused until it can");
+        common.stats.store_failing.set(1);
+    }
+}
+
+/// Tries to make the store usable again if it has failed.
+fn recover(common: &Common) {
+    if common.stats.is_store_failing() && common.store.recover().is_ok() {
+        tracing::info!("the store can be written again");
+        common.stats.store_failing.set(0);
     }
 }
 
@@ -178,6 +199,9 @@ fn commit(
     let begin = Instant::now();
     let removals = common.removals();
     let outcomes = common.store.commit(&events, &common.hooks);
+    if let Err(error) = &outcomes {
+        fail(common, error);
+    }
     common.note_removals(&events, outcomes.as_deref().unwrap_or_default());
     let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     common.stats.commit.record(took_ns, 1);
@@ -188,7 +212,7 @@ fn commit(
         .collect();
     let fate = |index: usize| match &outcomes {
         Ok(outcomes) => outcomes[index].into(),
-        Err(error) => Fate::Failed(error.clone()),
+        Err(_) => Fate::Failed,
     };
     let mut batch = Batch {
         removals,

@@ -25,14 +25,13 @@ use crate::machine::{Machine, StolenTime, cores};
 use crate::measure::Lab;
 use crate::process;
 use contenders::Contender;
-use reading::{Reading, Wanted};
+use reading::{LARGE, Reading, Wanted};
 use results::{FLOOR, Outcome, Run};
 
 /// Files that are open besides one for each subscriber.
 const OTHER_FILES: u64 = 500;
 /// Rounds of a fan-out to so many subscribers that connecting takes longer than all else.
 const LARGE_ROUNDS_MAX: u32 = 2;
-const LARGE: u32 = 5_000;
 
 /// The request.
 pub(crate) struct Plan {

@@ -22,6 +22,8 @@ const SEED: &str = "11";
 /// A relay may take so long to store the events that are queried.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
 const FANOUT_AT_LEAST: Duration = Duration::from_secs(2);
+/// Subscribers that are too many for every round.
+pub(super) const LARGE: u32 = 5_000;
 /// An event's JSON.
 const EVENT_BYTES: usize = 600;
 
@@ -49,6 +51,12 @@ pub(super) struct Reading {
 impl Reading {
     fn set(&mut self, name: impl Into<String>, value: f64) {
         self.values.insert(name.into(), value);
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.values.extend(other.values);
+        self.faults.extend(other.faults);
+        self.limited.extend(other.limited);
     }
 
     fn note(&mut self, load: &str, report: &RelayReport) {
@@ -84,48 +92,74 @@ struct Stand<'a> {
 /// It does not start, or a load failed altogether.
 pub(super) fn read(lab: &Lab, contender: &Contender, wanted: &Wanted) -> Result<Reading> {
     let data = tempfile::tempdir_in(&lab.folder).context("a folder for its data")?;
-    let port = free_port()?;
-    let command = contender.command(data.path(), port)?;
-    let generator = &lab.generator;
-    let cpu = generator.cpus.pair.filter(|_| wanted.is_pinned);
-    let cpu = cpu.map(|(server, _)| server);
-    let server = Server::start_at(
-        port,
-        contender.name,
-        &command,
-        &lab.folder,
-        &generator.cpus,
-        cpu.as_slice(),
-        &generator.interrupt,
-    )?;
-    let url = format!("{}{}", server.url("ws"), contender.path());
-    let mut stand = Stand {
-        lab,
-        wanted,
-        server,
-        url,
-        reading: Reading::default(),
-        stored: 0,
-    };
+    let mut stand = Stand::new(lab, contender, wanted, data.path())?;
     // With few stored events: a relay that ignores a limit of 0 sends them to every subscriber.
-    for (subscribers, rate) in &wanted.fanouts {
-        stand.fanout(*subscribers, rate)?;
+    let (large, small): (Vec<_>, Vec<_>) = wanted
+        .fanouts
+        .iter()
+        .partition(|(count, _)| *count >= LARGE);
+    for (subscribers, rate) in small {
+        stand.fanout(subscribers, rate)?;
     }
     for clients in [1, 8, 128] {
         stand.publish(clients)?;
     }
     stand.queries()?;
-    let peak = procfs::peak_bytes(stand.server.pid()).context("reading VmHWM")?;
-    stand
-        .reading
-        .set("memory", peak as f64 / f64::from(1 << 20));
+    let peak = stand.peak()?;
+    stand.reading.set("memory", peak);
     if contender.durability == Durability::Disk {
         let bytes = disk_bytes(data.path())?;
-        stand
-            .reading
-            .set("disk", bytes as f64 / stand.stored.max(1) as f64);
+        let each = bytes as f64 / stand.stored.max(1) as f64;
+        stand.reading.set("disk", each);
     }
-    Ok(stand.reading)
+    let mut reading = stand.finish();
+    for (subscribers, rate) in large {
+        // On a server of their own, so that the memory above is without them.
+        let data = tempfile::tempdir_in(&lab.folder).context("a folder for its data")?;
+        let mut stand = Stand::new(lab, contender, wanted, data.path())?;
+        stand.fanout(subscribers, rate)?;
+        reading.extend(stand.finish());
+    }
+    Ok(reading)
+}
+
+impl<'a> Stand<'a> {
+    /// Starts a relay with its data in `data`.
+    fn new(lab: &'a Lab, contender: &Contender, wanted: &'a Wanted, data: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let command = contender.command(data, port)?;
+        let generator = &lab.generator;
+        let cpu = generator.cpus.pair.filter(|_| wanted.is_pinned);
+        let cpu = cpu.map(|(server, _)| server);
+        let server = Server::start_at(
+            port,
+            contender.name,
+            &command,
+            &lab.folder,
+            &generator.cpus,
+            cpu.as_slice(),
+            &generator.interrupt,
+        )?;
+        Ok(Self {
+            url: format!("{}{}", server.url("ws"), contender.path()),
+            lab,
+            wanted,
+            server,
+            reading: Reading::default(),
+            stored: 0,
+        })
+    }
+
+    /// Stops the relay.
+    fn finish(self) -> Reading {
+        self.reading
+    }
+
+    /// The most memory that it ever had, in MiB.
+    fn peak(&self) -> Result<f64> {
+        let bytes = procfs::peak_bytes(self.server.pid()).context("reading VmHWM")?;
+        Ok(bytes as f64 / f64::from(1 << 20))
+    }
 }
 
 impl Stand<'_> {
@@ -280,6 +314,8 @@ impl Stand<'_> {
         ensure!(report.delivered > 0, "{load}: nothing was delivered");
         reading.set(format!("{load}-cpu"), micros(cpu) / report.delivered as f64);
         reading.set(format!("{load}-p99"), report.latency_ns.p99 as f64 / 1e3);
+        let peak = self.peak()?;
+        self.reading.set(format!("{load}-memory"), peak);
         Ok(())
     }
 }

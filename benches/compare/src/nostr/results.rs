@@ -73,7 +73,7 @@ pub(super) struct Measure {
 impl Measure {
     /// The load that it comes from, as faults are named.
     pub(super) fn load(&self) -> &str {
-        let end = ["-p50", "-p99", "-rate", "-cpu"];
+        let end = ["-p50", "-p99", "-rate", "-cpu", "-memory"];
         let end = end.iter().find_map(|end| self.name.strip_suffix(end));
         end.unwrap_or(&self.name)
     }
@@ -144,8 +144,16 @@ pub(super) fn measures(fanouts: &[u32]) -> Vec<Measure> {
         ));
         let name = format!("fanout-{subscribers}-p99");
         all.push(measure(&name, format!("{who}, p99"), "µs", false));
+        let name = format!("fanout-{subscribers}-memory");
+        let title = format!("most memory with {subscribers} subscribers");
+        all.push(measure(&name, title, "MiB", false));
     }
-    all.push(measure("memory", "most memory".to_owned(), "MiB", false));
+    all.push(measure(
+        "memory",
+        "most memory of all loads but 10,000 subscribers".to_owned(),
+        "MiB",
+        false,
+    ));
     let title = "disk space per stored event of 600 bytes".to_owned();
     all.push(measure("disk", title, "bytes", false));
     all

@@ -67,7 +67,8 @@ fn cell(outcome: &Outcome, measure: &Measure) -> String {
     // Corecast's ratio to itself is 1.
     let ratio = outcome.ratios.get(&measure.name);
     if let Some(ratio) = ratio.filter(|ratio| ratio.low != 1.0 || ratio.high != 1.0) {
-        text += &format!(" ({:.2}; {:.2}–{:.2})", ratio.median, ratio.low, ratio.high);
+        let [median, low, high] = [ratio.median, ratio.low, ratio.high].map(number);
+        text += &format!(" ({median}; {low}–{high})");
     }
     if outcome.is_wrong(measure.load()) {
         text += " **wrong**";

@@ -24,7 +24,7 @@ pub struct FileNeeds {
     pub single_listeners: usize,
     /// Listeners of the admin shard; 0: it has none.
     pub admin_listeners: usize,
-    /// Journals.
+    /// Files of journals and stores.
     pub journals: usize,
 }
 

@@ -24,7 +24,7 @@ mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -187,11 +187,6 @@ impl DiskStore {
             shared,
             checkpoints: Some(thread),
         })
-    }
-
-    /// The durations of checkpoints since the last call.
-    pub fn take_checkpoint_durations(&self) -> Vec<Duration> {
-        std::mem::take(&mut *lock(&self.shared.durations))
     }
 
     /// Makes a checkpoint now, and waits until it is done.
@@ -446,6 +441,15 @@ impl Shared {
         Ok(())
     }
 
+    /// The same, unless something is being written: whoever writes may wait for a checkpoint.
+    fn rotate_if_free(&self) -> Result<(), StoreError> {
+        match self.writer.try_lock() {
+            Ok(mut writer) => self.rotate(&mut writer),
+            Err(TryLockError::Poisoned(writer)) => self.rotate(&mut writer.into_inner()),
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
+    }
+
     fn wait_for_checkpoint(&self) -> Result<(), StoreError> {
         let is_waiting = |state: &mut State| state.flushing.is_some() && state.failure.is_none();
         let state = self.changed.wait_while(lock(&self.state), is_waiting);
@@ -508,7 +512,7 @@ impl Shared {
             let done = match (has_failed, is_due) {
                 (true, _) => self.recover(),
                 (false, true) => self.flush(),
-                (false, false) if is_closing || is_quiet => self.rotate(&mut lock(&self.writer)),
+                (false, false) if is_closing || is_quiet => self.rotate_if_free(),
                 (false, false) => Ok(()),
             };
             if let Err(StoreError(what)) = &done {
@@ -633,6 +637,10 @@ impl Store for DiskStore {
         let mut draft = self.shared.draft()?;
         draft.set_mark(mark::note(name), value);
         self.shared.commit(&mut writer, draft)
+    }
+
+    fn take_checkpoints(&self) -> Vec<Duration> {
+        std::mem::take(&mut *lock(&self.shared.durations))
     }
 
     fn recover(&self) -> Result<(), StoreError> {

@@ -296,7 +296,7 @@ impl Tables {
     /// Hides the events of a key up to that time.
     fn vanish(&mut self, key: Bytes32, until: u64) {
         let until = self.tombstones.vanish(key, until);
-        if self.next_vanished(&key, until).is_some() {
+        if self.vanished(&key, until).next().is_some() {
             self.vanishing.insert(key, until);
         }
     }
@@ -307,16 +307,16 @@ impl Tables {
             && deletion::is_vanished(event, |key| self.vanishing.get(key).copied())
     }
 
-    /// An event that a key's request to vanish covers.
-    fn next_vanished(&self, key: &Bytes32, until: u64) -> Option<Position> {
+    /// The stored events that a key's request to vanish covers.
+    fn vanished(&self, key: &Bytes32, until: u64) -> impl Iterator<Item = Position> {
         let covered = |key| {
             let rows = self.by_key.get(&key).into_iter();
             rows.flat_map(move |rows| rows.range(Position::first_of(until)..))
         };
         let of_author = covered(Key::Author(*key));
-        let mut rows = of_author.chain(covered(Key::WrapFor(*key)));
-        let (position, _) = rows.find(|(_, row)| row.event.kind() != VANISH)?;
-        Some(*position)
+        let rows = of_author.chain(covered(Key::WrapFor(*key)));
+        let rows = rows.filter(|(_, row)| row.event.kind() != VANISH);
+        rows.map(|(position, _)| *position)
     }
 
     /// Removes up to `most` events of keys that have vanished. Returns how many.
@@ -326,15 +326,13 @@ impl Tables {
             && let Some((key, until)) = self.vanishing.first_key_value()
         {
             let (key, until) = (*key, *until);
-            match self.next_vanished(&key, until) {
-                Some(position) => {
-                    self.bury_and_remove(&position);
-                    removed += 1;
-                }
-                None => {
-                    self.vanishing.remove(&key);
-                }
+            let some: Vec<Position> = self.vanished(&key, until).take(most - removed).collect();
+            if some.is_empty() {
+                self.vanishing.remove(&key);
             }
+            some.iter()
+                .for_each(|position| self.bury_and_remove(position));
+            removed += some.len();
         }
         removed
     }

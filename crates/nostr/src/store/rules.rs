@@ -1,5 +1,7 @@
 //! Rules that hold for every store, whatever it keeps its events in.
 
+pub(crate) mod answers;
+
 use std::sync::Arc;
 
 use proptest::collection::vec;

@@ -42,7 +42,14 @@ fn plan(filter: &Filter) -> Plan {
     let kinds = filter.kinds.as_deref();
     let pairs = |ones: usize| kinds.filter(|kinds| ones * kinds.len() <= PAIRS_MAX);
     // The letter with the fewest values is likely to have the fewest rows.
-    let tag = filter.tags.iter().min_by_key(|(_, values)| values.len());
+    let tags = filter
+        .tags
+        .iter()
+        .map(|(letter, values)| (letter, &**values));
+    // Of values that an event must have all of, one is enough (NIP-91).
+    let required = filter.all_tags.iter();
+    let required = required.filter_map(|(letter, values)| Some((letter, values.get(..1)?)));
+    let tag = tags.chain(required).min_by_key(|(_, values)| values.len());
     let lists = match (tag, authors, kinds) {
         (Some((letter, values)), _, _) => match pairs(values.len()) {
             Some(kinds) => pairs_of(kinds, values, |kind, value| {
@@ -395,7 +402,11 @@ impl Reader<'_> {
     /// Whether the index alone cannot decide on a row.
     fn is_open(&self, query: &Query, plan: &Plan, row: &Row) -> bool {
         let is_exact = matches!(plan, Plan::Lists { is_exact: true, .. });
-        !is_exact || row.expires || query.private.contains(row.kind) || !self.vanishing.is_empty()
+        !is_exact
+            || row.expires
+            || query.private.contains(row.kind)
+            || query.hides_any()
+            || !self.vanishing.is_empty()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The two databases of a store: the records with the marks, and the index that is derived from
 //! them.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use redb::{
@@ -68,6 +70,11 @@ pub(super) struct Opened {
 }
 
 fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+    // For its owner alone: there may be private messages in it.
+    let mut file = OpenOptions::new();
+    file.read(true).append(true).create(true).mode(0o600);
+    file.open(path)
+        .map_err(|error| OpenError::io(path, error))?;
     let opened = Builder::new().set_cache_size(cache_bytes).create(path);
     opened.map_err(|error| OpenError::of_database(path, error))
 }

@@ -199,6 +199,11 @@ fn a_key_vanishes_at_once_and_its_events_go_in_batches() {
 
 proptest::proptest! {
     #[test]
+    fn a_query_has_what_the_filters_say(case in rules::answers::any_case()) {
+        rules::answers::a_query_has_what_the_filters_say(&fresh, &case);
+    }
+
+    #[test]
     fn any_history_ends_in_what_is_due(steps in rules::any_history()) {
         rules::run(&*fresh(), &steps);
     }
