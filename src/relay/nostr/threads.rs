@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use corecast_nostr::{
     Event, Outcome, Page, PrivateKinds, Query, QueryLimits, Seq, Store, StoreError, SyncMemory,
 };
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::clock::unix_now;
 use super::count;
