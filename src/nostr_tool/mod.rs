@@ -77,8 +77,8 @@ pub struct Import {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Do not verify ids and signatures, for a file of events that your own relay has verified;
-    /// much faster
+    /// Do not verify ids and signatures, for a file of events that your own relay has verified. If
+    /// it has more events than the store, all of them are loaded at the end, or none
     #[arg(long)]
     trusted: bool,
 
