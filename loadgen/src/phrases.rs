@@ -302,7 +302,8 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
         rows.push((
             "rows",
             format!(
-                "{} of {}   {}/s   missing {}   unasked {}   repeated {}   reordered {}   damaged {}",
+                "{} of {}   {}/s   missing {}   unasked {}   repeated {}   reordered {}   \
+                 damaged {}",
                 grouped(queries.rows),
                 grouped(queries.expected_rows),
                 grouped(queries.rows_per_second.round() as u64),

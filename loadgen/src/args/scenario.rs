@@ -74,6 +74,17 @@ impl Preset {
             ..Self::default()
         }
     }
+
+    /// A Nostr load whose clients query stored events.
+    fn nostr_query() -> Self {
+        Self {
+            clients: Some(8),
+            rate: Some(Rate::PerSecond(100.0)),
+            expect: Some(Expect::Own),
+            queries: true,
+            ..Self::nostr(0)
+        }
+    }
 }
 
 impl Scenario {
@@ -142,13 +153,7 @@ impl Scenario {
                 expect: Some(Expect::Own),
                 ..Preset::nostr(0)
             },
-            Self::NostrQuery => Preset {
-                clients: Some(8),
-                rate: Some(Rate::PerSecond(100.0)),
-                expect: Some(Expect::Own),
-                queries: true,
-                ..Preset::nostr(0)
-            },
+            Self::NostrQuery => Preset::nostr_query(),
             Self::Audio => Preset {
                 path: Some("/ws/speaker{i}"),
                 clients: Some(10),

@@ -5,7 +5,8 @@
 //!                                                                          └▶ tell: the figures
 //! ```
 //! If the clients query stored events, `queries` has the right answers, `asking` stores the events
-//! and asks, `answers` compares. Everything else (connections, pacing, times, the report) is shared with other runs.
+//! and asks, and `answers` compares. Everything else (connections, pacing, times, the report) is
+//! shared with other runs.
 
 mod answers;
 mod asking;
@@ -13,6 +14,7 @@ mod bits;
 mod draw;
 mod listener;
 mod queries;
+mod querying;
 mod script;
 mod stored;
 mod tell;
