@@ -149,6 +149,7 @@ impl Scenario {
             },
         }
     }
+
     fn nostr_preset(self) -> Preset {
         match self {
             Self::NostrFanout => Preset {

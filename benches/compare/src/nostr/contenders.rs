@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::strings;
 
-/// What a relay has done when it answers OK.
+/// Where an event is when the relay answers OK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Durability {
@@ -203,8 +203,8 @@ fn rnostr(folder: &str, port: u16) -> String {
 
 fn strfry(folder: &str, port: u16) -> String {
     format!(
-        "db = \"{folder}/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n    \
-         maxWebsocketPayloadSize = 524288\n    maxFilterLimit = 5000\n    \
+        "db = \"{folder}/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    \
+         nofiles = 0\n    maxWebsocketPayloadSize = 524288\n    maxFilterLimit = 5000\n    \
          compression {{\n        enabled = false\n    }}\n}}\n\
          events {{\n    rejectEventsOlderThanSeconds = 946080000\n}}\n"
     )
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn each_relay_listens_on_the_port_and_keeps_its_data_in_the_folder() {
+    fn each_relay_gets_its_port_and_the_folder_of_its_data() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::create_dir(path.join("bin")).expect("a folder");

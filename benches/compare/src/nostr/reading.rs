@@ -27,7 +27,7 @@ pub(super) const LARGE: u32 = 5_000;
 /// An event's JSON.
 const EVENT_BYTES: usize = 600;
 
-/// What is measured.
+/// The loads of a reading.
 pub(super) struct Wanted {
     /// Stored events that are queried.
     pub(super) events: u32,
