@@ -76,8 +76,8 @@ pub struct Items {
 #[error("the store: {0}")]
 pub struct StoreError(pub String);
 
-/// Keeps events. One thread writes ([`Store::commit`], [`Store::tidy`], [`Store::set_note`]) and several
-/// read; none of them is a shard's thread, so all of these may block.
+/// Keeps events. One thread writes ([`Store::commit`], [`Store::tidy`], [`Store::set_note`]) and
+/// several read; none of them is a shard's thread, so all of these may block.
 pub trait Store: Send + Sync + 'static {
     /// Opens the store, if that is not done yet. Called when the relay starts, before all others.
     ///
@@ -146,9 +146,9 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
-    /// Removes what must not be kept, a bounded number at a time: expired events (NIP-40), and those
-    /// of authors who have vanished (NIP-62), which are hidden until then. Returns how many; 0 means
-    /// that nothing is left to do.
+    /// Removes what must not be kept, a bounded number at a time: expired events (NIP-40), and
+    /// those of authors who have vanished (NIP-62), which are hidden until then. Returns how many;
+    /// 0 means that nothing is left to do.
     ///
     /// # Errors
     ///
@@ -158,7 +158,8 @@ pub trait Store: Send + Sync + 'static {
     /// The number of events and their bytes.
     fn size(&self) -> (usize, usize);
 
-    /// All notes: small values that the relay keeps beside the events, such as lists of banned keys.
+    /// All notes: small values that the relay keeps beside the events, such as lists of banned
+    /// keys.
     ///
     /// # Errors
     ///

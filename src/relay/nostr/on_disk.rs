@@ -1,7 +1,7 @@
 //! The store of a relay whose configuration names a folder for it.
 //!
-//! It is opened when the relay starts: a configuration is also loaded to be checked or compared, while
-//! another relay may have the folder open.
+//! It is opened when the relay starts: a configuration is also loaded to be checked or compared,
+//! while another relay may have the folder open.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

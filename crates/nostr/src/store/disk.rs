@@ -92,8 +92,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DiskStore {
-    /// Opens the store in `folder`, which is created if it does not exist. What the log has past
-    /// the last checkpoint is replayed; an index that cannot be used is rebuilt first, which takes
+    /// Opens the store in `folder`, which is created if it does not exist. Changes in the log past
+    /// the last checkpoint are replayed; an index that cannot be used is rebuilt first, which takes
     /// about 20 µs an event.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What has changed since the last checkpoint, in memory, over the tables on disk.
+//! The changes since the last checkpoint, in memory, over the tables on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

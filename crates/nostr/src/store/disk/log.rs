@@ -1,8 +1,8 @@
 //! The log: each commit is one batch, durable by one `fdatasync` before it is acknowledged.
 //!
 //! A log is a row of files. A file is filled with zeros before it is used, and used again later:
-//! then `fdatasync` need not wait for the file system's own journal. What follows the last batch in
-//! a file is therefore zeros, or older batches, whose numbers are too low to be the next.
+//! then `fdatasync` need not wait for the file system's own journal. After the last
+//! batch, a file therefore has zeros, or older batches, whose numbers are too low to be the next.
 //!
 //! A batch at the end that fails its checksum was never acknowledged, and is dropped. A batch that
 //! fails it while a later one is whole was damaged: the store does not start with it.

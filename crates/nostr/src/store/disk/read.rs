@@ -278,7 +278,7 @@ impl<'q> Merge<'q> {
     }
 }
 
-/// What a query takes rows for.
+/// The rows that a query takes.
 trait Target {
     fn is_full(&self) -> bool;
 

@@ -155,7 +155,7 @@ impl Sorted {
 
 impl Drop for Sorted {
     fn drop(&mut self) {
-        // What is left is removed when the next one begins.
+        // Files that are left are removed when the next one begins.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

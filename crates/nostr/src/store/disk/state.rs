@@ -1,4 +1,4 @@
-//! What readers and the writer share in memory.
+//! The state in memory that readers and the writer share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub(super) struct Flushing {
 /// The state after the last commit.
 #[derive(Default)]
 pub(super) struct State {
-    /// What has changed since the last checkpoint was begun.
+    /// The changes since the last checkpoint was begun.
     pub(super) active: SharedLayer,
     pub(super) flushing: Option<Flushing>,
     pub(super) last_seq: Seq,

@@ -46,7 +46,7 @@ pub(super) struct Sums {
     pub(super) bytes: u64,
 }
 
-/// What is known about the records as of a checkpoint.
+/// Facts about the records as of a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Checkpoint {
     pub(super) batch: BatchNumber,

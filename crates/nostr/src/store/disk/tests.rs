@@ -122,7 +122,7 @@ fn filters(given: &[Arc<Event>]) -> Vec<String> {
     ]
 }
 
-/// What happens to a store on disk that must not change its answers.
+/// Events in the life of a store that must not change its answers.
 #[derive(Clone, Copy, Debug)]
 enum Mishap {
     Nothing,
@@ -268,7 +268,7 @@ proptest! {
         prop_assert_eq!(rules::served(&disk), rules::served(&memory));
         let report = disk.check(&mut |_, _| {}).expect("a check");
         prop_assert!(report.is_ok(), "{:?}", report);
-        // What must not come back does not, and the rest is there already.
+        // Events that must not come back do not, and the rest is there already.
         let again = |store: &dyn Store| {
             let outcomes = store.commit(&given, &Nip09).expect("room").into_iter();
             let without_number = outcomes.map(|outcome| match outcome {
