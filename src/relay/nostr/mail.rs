@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use corecast_nostr::{Event, Filter, Outcome, Query, Seq, StoreError};
+use corecast_nostr::{Event, Outcome, Query, Seq, StoreError};
 use crossbeam_channel::Sender;
 
 use super::count::{Counted, Counting};
-use super::sync::{SyncTask, SyncTold};
+pub(super) use super::request::Request;
+use super::sync_step::{SyncTask, SyncTold};
 use crate::fanout::ConnectionId;
 use crate::fanout::shared_body::SharedBody;
 
@@ -107,13 +108,6 @@ pub(super) enum Task {
     CountOn(Box<Counting>),
     /// A step of a synchronization.
     Sync(SyncTask),
-}
-
-/// The filters of a query, and the viewer who sent it.
-#[derive(Clone)]
-pub(super) struct Request {
-    pub(super) filters: Arc<[Arc<Filter>]>,
-    pub(super) viewer: corecast_nostr::Viewer,
 }
 
 /// The answer to a [`Job`].

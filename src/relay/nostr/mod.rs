@@ -21,11 +21,14 @@ mod mail;
 mod manage;
 mod on_disk;
 pub mod policies;
+mod request;
 mod settings;
 mod shard;
 mod stats;
 mod subscriptions;
 mod sync;
+mod sync_step;
+mod syncs;
 mod table;
 mod threads;
 mod waiting;
@@ -119,7 +122,7 @@ impl Nostr {
             queries: settings.queries,
             count_max: settings.count_max,
             sync_events_max: settings.sync.events_max.unwrap_or(0),
-            sync_memory: sync::memory(&settings.sync),
+            sync_memory: sync_step::memory(&settings.sync),
             deflate: settings.deflate,
             subscriptions: (0..SHARDS_MAX).map(|_| AtomicUsize::new(0)).collect(),
             inflating: AtomicUsize::new(0),

@@ -13,7 +13,7 @@ use super::mail::{Job, Letter, Mail, Submission};
 use super::manage::{Seen, Write};
 use super::settings::NostrSettings;
 use super::stats::ShardDurations;
-use super::sync::Syncs;
+use super::syncs::Syncs;
 use super::table::Subscriptions;
 use super::threads::Common;
 use super::waiting::Ingest;

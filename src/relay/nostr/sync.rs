@@ -6,203 +6,23 @@
 //! messages from that set, one at a time. The shard keeps the session between two steps, so one
 //! that has ended meanwhile goes no further.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use corecast_nostr::{
-    Query, QueryLimits, StoreError, SubscriptionId, SyncCollector, SyncError, SyncMemory, SyncSet,
-    reply, sync_message, to_hex,
-};
+use corecast_nostr::{SubscriptionId, SyncError, reply, sync_message};
 
-use super::clock::unix_now;
 use super::hooks::Operation;
 use super::mail::{Job, Request, Task};
-use super::settings::SyncSettings;
 use super::shard::{Effects, Inner, NostrShard, next_generation};
 use super::stats::{NostrStats, QueryResult};
 use super::subscriptions::Refused;
-use super::threads::{Common, query};
+use super::sync_step::{Failure, Progress, Step, SyncTask, SyncTold};
+use super::syncs::{Session, State};
 use crate::engine::OnShard;
 use crate::fanout::ConnectionId;
 use crate::wire::frame::MessageKind;
 
-/// Rows of a step of the collection.
-const COLLECTED_ROWS: usize = 4_096;
-
-/// All sessions of a relay together have room for this many sets of the largest size.
-const LARGEST_SETS_MAX: usize = 4;
-
 /// An answer is kept back while the client's outbox has more than this.
 const UNREAD_BYTES_MAX: usize = 64 << 10;
-
-/// The memory of all sessions.
-pub(super) fn memory(settings: &SyncSettings) -> SyncMemory {
-    let events_max = settings.events_max.unwrap_or(0);
-    SyncMemory::new(events_max.saturating_mul(LARGEST_SETS_MAX))
-}
-
-/// A step for a reading thread. The generation is that of the session's NEG-OPEN.
-pub(super) struct SyncTask {
-    generation: u64,
-    step: Step,
-}
-
-enum Step {
-    /// Begins to collect the set.
-    Begin {
-        request: Box<Request>,
-        message: Vec<u8>,
-    },
-    /// Continues.
-    Collect(Box<Collection>),
-    /// Answers a message.
-    Answer { set: Arc<SyncSet>, message: Vec<u8> },
-    /// Hands an answer back that was kept until the client had read others.
-    Send { set: Arc<SyncSet>, hex: String },
-}
-
-/// A set that is not complete, and the message that waits for it.
-struct Collection {
-    query: Query,
-    collector: SyncCollector,
-    message: Vec<u8>,
-}
-
-/// The result of a [`SyncTask`].
-pub(super) struct SyncTold {
-    generation: u64,
-    result: Result<Progress, Failure>,
-}
-
-enum Progress {
-    Collecting(Box<Collection>),
-    Answered { set: Arc<SyncSet>, hex: String },
-}
-
-enum Failure {
-    Sync(SyncError),
-    Store(StoreError),
-}
-
-impl From<SyncError> for Failure {
-    fn from(error: SyncError) -> Failure {
-        Failure::Sync(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure::Store(error)
-    }
-}
-
-/// Does a step, on a reading thread.
-pub(super) fn work(common: &Common, task: SyncTask) -> SyncTold {
-    let SyncTask { generation, step } = task;
-    let result = match step {
-        Step::Begin { request, message } => collect(common, begin(common, &request, message)),
-        Step::Collect(collection) => collect(common, *collection),
-        Step::Answer { set, message } => answer(set, &message),
-        Step::Send { set, hex } => Ok(Progress::Answered { set, hex }),
-    };
-    SyncTold { generation, result }
-}
-
-fn begin(common: &Common, request: &Request, message: Vec<u8>) -> Collection {
-    let all = QueryLimits {
-        limit_max: u64::MAX,
-        limit_default: u64::MAX,
-        second_max: 0,
-    };
-    Collection {
-        query: query(common, request, &all),
-        collector: SyncSet::collect(common.sync_events_max, &common.sync_memory),
-        message,
-    }
-}
-
-fn collect(common: &Common, mut collection: Collection) -> Result<Progress, Failure> {
-    let query = &mut collection.query;
-    let found = common.store.items(query, COLLECTED_ROWS, unix_now())?;
-    common.stats.rows_read.add(found.looked_at as u64);
-    collection.collector.add(&found.items)?;
-    if !found.is_last {
-        return Ok(Progress::Collecting(Box::new(collection)));
-    }
-    answer(Arc::new(collection.collector.finish()), &collection.message)
-}
-
-fn answer(set: Arc<SyncSet>, message: &[u8]) -> Result<Progress, Failure> {
-    let hex = to_hex(&set.answer(message)?);
-    Ok(Progress::Answered { set, hex })
-}
-
-/// The sessions of a shard's clients.
-#[derive(Default)]
-pub(super) struct Syncs(HashMap<ConnectionId, Vec<Session>>);
-
-struct Session {
-    name: SubscriptionId,
-    /// The generation of its NEG-OPEN.
-    generation: u64,
-    state: State,
-    /// Whether the NEG-OPEN was answered.
-    is_open: bool,
-    used_at: Instant,
-}
-
-enum State {
-    /// A thread works for it.
-    Working,
-    /// Its answer is kept back until the client has read others.
-    Unread,
-    /// It is the client's turn.
-    Ready(Arc<SyncSet>),
-}
-
-impl Session {
-    fn is_idle(&self, now: Instant, idle: Duration) -> bool {
-        let is_working = matches!(self.state, State::Working);
-        !is_working && now.duration_since(self.used_at) >= idle
-    }
-}
-
-impl Syncs {
-    fn of(&self, client: ConnectionId) -> &[Session] {
-        self.0.get(&client).map_or(&[], Vec::as_slice)
-    }
-
-    fn named(&mut self, client: ConnectionId, name: &SubscriptionId) -> Option<&mut Session> {
-        let mut sessions = self.0.get_mut(&client)?.iter_mut();
-        sessions.find(|session| session.name == *name)
-    }
-
-    fn at(&mut self, client: ConnectionId, generation: u64) -> Option<&mut Session> {
-        let mut sessions = self.0.get_mut(&client)?.iter_mut();
-        sessions.find(|session| session.generation == generation)
-    }
-
-    fn remove(&mut self, client: ConnectionId, generation: u64) -> Option<Session> {
-        let sessions = self.0.get_mut(&client)?;
-        let mut each = sessions.iter();
-        let index = each.position(|session| session.generation == generation)?;
-        let session = sessions.swap_remove(index);
-        if sessions.is_empty() {
-            self.0.remove(&client);
-        }
-        Some(session)
-    }
-
-    /// The sessions for which no message has come for this long.
-    fn idle(&self, now: Instant, idle: Duration) -> Vec<(ConnectionId, u64)> {
-        let all = self.0.iter();
-        let all = all.flat_map(|(client, sessions)| sessions.iter().map(|each| (*client, each)));
-        let idle = all.filter(|(_, session)| session.is_idle(now, idle));
-        idle.map(|(client, session)| (client, session.generation))
-            .collect()
-    }
-}
 
 impl Inner {
     /// Handles a NEG-OPEN.
@@ -409,21 +229,6 @@ impl Inner {
         if let Some(mut client) = shard.client(client) {
             let text = reply::neg_err(&session.name, reason, bound);
             client.send(MessageKind::Text, text.as_bytes());
-        }
-    }
-}
-
-impl Session {
-    /// The step that answers a message.
-    fn next(&mut self, message: Vec<u8>) -> Result<(u64, Step), String> {
-        match std::mem::replace(&mut self.state, State::Working) {
-            State::Ready(set) => {
-                self.used_at = Instant::now();
-                Ok((self.generation, Step::Answer { set, message }))
-            }
-            State::Working | State::Unread => {
-                Err("invalid: the last message has not been answered yet".to_owned())
-            }
         }
     }
 }

@@ -19,7 +19,7 @@ use super::mail::{
 };
 use super::manage::{Desk, Write};
 use super::stats::NostrStats;
-use super::sync;
+use super::sync_step;
 use crate::engine::{Deflate, Ended, EndpointError, Mailer};
 use crate::wire::deflate::Deflater;
 
@@ -341,7 +341,16 @@ fn work(common: &Common, task: Task) -> Told {
             count(common, Box::new(counting))
         }
         Task::CountOn(counting) => count(common, counting),
-        Task::Sync(task) => Told::Sync(sync::work(common, task)),
+        Task::Sync(task) => {
+            let means = sync_step::Means {
+                store: &*common.store,
+                stats: &common.stats,
+                events_max: common.sync_events_max,
+                memory: &common.sync_memory,
+                query: &|request| query(common, request, &count::UNLIMITED),
+            };
+            Told::Sync(sync_step::work(&means, task))
+        }
     }
 }
 
