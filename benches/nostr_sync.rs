@@ -38,7 +38,8 @@ fn main() {
     println!("signed in {:.1} s", began.elapsed().as_secs_f64());
     // Of the differences the relay lacks one half, and the client the other.
     let every = count / differences.max(1);
-    let is_of = |index: usize, half: usize| index % every == 0 && index / every % 2 == half;
+    let is_of =
+        |index: usize, half: usize| index.is_multiple_of(every) && index / every % 2 == half;
     let of = |half: usize| {
         let all = events.iter().enumerate();
         all.filter(move |(index, _)| !is_of(*index, half))

@@ -102,11 +102,10 @@ fn check_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let (name, parts) = match ClientMessage::parse(text) {
-        Ok(Some(ClientMessage::NegOpen(name, parts) | ClientMessage::NegMsg(name, parts))) => {
-            (name, parts)
-        }
-        _ => return,
+    let Ok(Some(ClientMessage::NegOpen(name, parts) | ClientMessage::NegMsg(name, parts))) =
+        ClientMessage::parse(text)
+    else {
+        return;
     };
     for part in parts {
         match sync_message(part) {

@@ -202,7 +202,7 @@ mod tests {
             // In an order that is not that of time.
             Arc::new(signer.sign(Draft {
                 created_at: NOW - number * 7 % 1_000,
-                kind: if number % 3 == 0 { 4 } else { 1 },
+                kind: if number.is_multiple_of(3) { 4 } else { 1 },
                 tags,
                 content: format!("{number}"),
             }))

@@ -138,7 +138,7 @@ fn fill_and_die(folder: &Path) {
     let mut random = Random(99);
     for batch in 0..9 {
         let events: Vec<_> = (0..1_000)
-            .map(|number| Arc::new(event(&mut random, (1 << 40) + batch * 1_000 + number)))
+            .map(|number| Arc::new(event(&mut random, (1 << 40) | (batch * 1_000 + number))))
             .collect();
         store.commit(&events, &Nip09).expect("space");
     }

@@ -113,7 +113,7 @@ pub(super) const RULES: &[Rule] = &[
         |context| {
             let mut client = context.open()?;
             client.send(&json!(["NEG-OPEN", "n", {"ids": [random_hex()]}, "62"]))?;
-            let version = message(client.next()?, "n")?;
+            let version = message(&client.next()?, "n")?;
             ensure(version == "61", || version)?;
             Ok(())
         },
@@ -150,7 +150,7 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The digits of a NEG-MSG of that name.
-fn message(answer: Answer, name: &str) -> Result<String, String> {
+fn message(answer: &Answer, name: &str) -> Result<String, String> {
     let is_due = answer.verb() == "NEG-MSG" && answer.parts.len() == 3 && answer.string(1) == name;
     ensure(is_due, || {
         format!("a NEG-MSG is due, and came: {}", answer.text)
@@ -161,12 +161,12 @@ fn message(answer: Answer, name: &str) -> Result<String, String> {
 /// Begins with an empty set.
 fn opened(client: &mut Client, name: &str, filter: &Value) -> Result<String, String> {
     client.send(&json!(["NEG-OPEN", name, filter, EMPTY]))?;
-    message(client.next()?, name)
+    message(&client.next()?, name)
 }
 
 fn next(client: &mut Client, name: &str, hex: &str) -> Result<String, String> {
     client.send(&json!(["NEG-MSG", name, hex]))?;
-    message(client.next()?, name)
+    message(&client.next()?, name)
 }
 
 fn refused(client: &mut Client, name: &str, prefix: &str) -> Result<(), String> {
@@ -195,7 +195,7 @@ fn sync(client: &mut Client, filter: &Value, own: &[&Event]) -> Result<Differenc
     client.send(&json!(["NEG-OPEN", name, filter, first]))?;
     let (mut have, mut need) = (Vec::new(), Vec::new());
     for _ in 0..100 {
-        let answer = bytes(&message(client.next()?, &name)?)?;
+        let answer = bytes(&message(&client.next()?, &name)?)?;
         let reconciled = reconciler.reconcile_with_ids(&answer, &mut have, &mut need);
         let Some(next) = reconciled.map_err(told)? else {
             client.send(&json!(["NEG-CLOSE", name]))?;

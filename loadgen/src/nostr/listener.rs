@@ -746,6 +746,7 @@ struct Whole {
 }
 
 /// The answer to an event, or the end of a synchronization.
+#[derive(Clone, Copy)]
 pub(super) enum Verdict<'a> {
     Right,
     /// The differences that were found are not those of the sets.
