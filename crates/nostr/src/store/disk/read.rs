@@ -88,7 +88,7 @@ fn pairs_of<A, B>(ones: &[A], others: &[B], key: impl Fn(&A, &B) -> Vec<u8>) -> 
 enum Source {
     /// It is opened when its turn comes: with the list, and the time at which it ends.
     Closed(Vec<u8>, u64),
-    List(Rows),
+    List(Box<Rows>),
     Once(Option<(Position, Row)>),
 }
 
@@ -170,7 +170,7 @@ impl<'q> Merge<'q> {
                             merge.add_closed((part, number), heads[number], list, since);
                         } else {
                             let rows = view.list(list, from, since)?;
-                            merge.add((part, number), Source::List(rows))?;
+                            merge.add((part, number), Source::List(Box::new(rows)))?;
                         }
                     }
                 }
@@ -227,8 +227,8 @@ impl<'q> Merge<'q> {
             let ((part, _), source) = &mut self.sources[index];
             match source {
                 Source::Closed(list, since) if row.is_none() => {
-                    *source =
-                        Source::List(self.view.list(list, Bound::Included(position), *since)?);
+                    let rows = self.view.list(list, Bound::Included(position), *since)?;
+                    *source = Source::List(Box::new(rows));
                     self.heads.pop();
                     self.push_next(index)?;
                 }

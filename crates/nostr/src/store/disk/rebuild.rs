@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::query::{Position, Seq};
 use crate::store::StoreError;
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
 pub(super) fn io_failed(error: io::Error) -> StoreError {
     StoreError(error.to_string())
 }

@@ -15,6 +15,7 @@ use super::change;
 use super::layer::{Layer, Space};
 use super::log::BatchNumber;
 use super::opening::OpenError;
+use super::sort::Pair;
 use crate::event::Event;
 use crate::query::Seq;
 use crate::store::StoreError;
@@ -215,7 +216,7 @@ impl Tables {
         folder: &Path,
         cache_bytes: usize,
         batch: BatchNumber,
-        next: &mut dyn FnMut() -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>,
+        next: &mut NextPair<'_>,
     ) -> Result<(), OpenError> {
         let (path, unfinished) = (folder.join(INDEX_FILE), folder.join("index.tmp"));
         let index = new_index(&unfinished, cache_bytes)?;
@@ -238,6 +239,9 @@ impl Tables {
         Ok(())
     }
 }
+
+/// Returns pairs in order.
+pub(super) type NextPair<'n> = dyn FnMut() -> Result<Option<Pair>, StoreError> + 'n;
 
 /// Pairs that are written into a new index in one transaction.
 const PAIRS_AT_ONCE: usize = 100_000;
