@@ -163,7 +163,7 @@ struct Run<'s> {
 ///
 /// # Errors
 ///
-/// The file or the store fails. What was committed before stays.
+/// The file or the store fails. Earlier commits stay.
 pub(super) fn import(
     target: Target<'_>,
     source: Source,

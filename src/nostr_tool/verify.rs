@@ -42,7 +42,7 @@ pub(super) enum Unfit {
 pub(super) struct Checked {
     /// Events, in order.
     pub(super) events: Vec<Arc<Event>>,
-    /// Numbers of lines, and why they are no events.
+    /// Numbers of lines, and why they become no events.
     pub(super) unfit: Vec<(u64, Unfit)>,
     /// The end of the last line.
     pub(super) end: Place,
