@@ -1,7 +1,7 @@
 //! Each hook of a Nostr relay once.
 //!
-//! `cargo run --example nostr_hooks`, then use `ws://127.0.0.1:8080/` in any Nostr client. It is the
-//! relay of a club: whoever has proven a key (NIP-42) is a member. The end of standard input ends
+//! `cargo run --example nostr_hooks`, then use `ws://127.0.0.1:8080/` in any Nostr client. It is
+//! the relay of a club: whoever has proven a key (NIP-42) is a member. The end of standard input ends
 //! the program.
 
 use std::net::SocketAddr;
@@ -149,8 +149,8 @@ fn hooks(club: &Arc<Club>) -> HookList {
         })
 }
 
-/// Starts the relay on `listen`, with these keys as its admins. The handle publishes from any thread
-/// (khatru: `AddEvent`, `BroadcastEvent`).
+/// Starts the relay on `listen`, with these keys as its admins. The handle publishes from any
+/// thread (khatru: `AddEvent`, `BroadcastEvent`).
 pub fn start(
     listen: SocketAddr,
     admins: Vec<Bytes32>,

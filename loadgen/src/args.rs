@@ -209,8 +209,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub keys: Option<u32>,
 
-    /// With --scenario nostr-fanout or nostr-query: keys in each filter by author, drawn from --keys
-    /// by Zipf's law [default: 20]
+    /// With --scenario nostr-fanout or nostr-query: keys in each filter by author, drawn from
+    /// --keys by Zipf's law [default: 20]
     #[arg(long, value_name = "N")]
     pub authors: Option<u32>,
 

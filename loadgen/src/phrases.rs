@@ -1,8 +1,8 @@
 //! Phrases shared by all formats of a report: verdicts, names of figures, the load.
 
 use crate::report::{
-    Bound, Change, Generator, Machine, Mark, MarkCause, NostrFigures, Quantiles, Reason,
-    RelayReport, Storm, Walk,
+    Bound, Change, Generator, Machine, Mark, MarkCause, NostrFigures, Quantiles, QueryFigures,
+    Reason, RelayReport, Storm, SyncFigures, Walk,
 };
 use crate::units::{amount, bytes, grouped, ratio, time};
 
@@ -293,38 +293,9 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
             format!("{subscriptions}   different filters {filters}   closed {closed}"),
         ));
     }
-    if let Some(syncs) = &figures.syncs {
-        let [rounds, sent, received] =
-            [syncs.rounds, syncs.bytes_sent, syncs.bytes_received].map(grouped);
-        rows.push((
-            "synchronized",
-            format!("rounds {rounds}   digits sent {sent}   received {received}"),
-        ));
-    }
+    rows.extend(figures.syncs.as_ref().map(synchronized));
     if let Some(queries) = &figures.queries {
-        rows.push((
-            "queries",
-            format!(
-                "answered {}   wrong {}   closed {}",
-                grouped(queries.answered),
-                grouped(queries.wrong),
-                told(&figures.closed)
-            ),
-        ));
-        rows.push((
-            "rows",
-            format!(
-                "{} of {}   {}/s   missing {}   unasked {}   repeated {}   reordered {}   damaged {}",
-                grouped(queries.rows),
-                grouped(queries.expected_rows),
-                grouped(queries.rows_per_second.round() as u64),
-                grouped(queries.missing_rows),
-                grouped(queries.unasked_rows),
-                grouped(queries.repeated_rows),
-                grouped(queries.reordered_rows),
-                grouped(queries.damaged_rows),
-            ),
-        ));
+        rows.extend(queried(queries, &told(&figures.closed)));
     }
     if let Some(stored) = &figures.stored {
         let [accepted, found] = [stored.accepted, stored.found].map(grouped);
@@ -339,6 +310,38 @@ pub(crate) fn nostr(figures: &NostrFigures) -> Vec<(&'static str, String)> {
         ));
     }
     rows
+}
+
+fn queried(queries: &QueryFigures, closed: &str) -> [(&'static str, String); 2] {
+    let [answered, wrong, found, expected] = [
+        queries.answered,
+        queries.wrong,
+        queries.rows,
+        queries.expected_rows,
+    ]
+    .map(grouped);
+    let [missing, unasked, repeated, reordered, damaged] = [
+        queries.missing_rows,
+        queries.unasked_rows,
+        queries.repeated_rows,
+        queries.reordered_rows,
+        queries.damaged_rows,
+    ]
+    .map(grouped);
+    let rate = grouped(queries.rows_per_second.round() as u64);
+    let answers = format!("answered {answered}   wrong {wrong}   closed {closed}");
+    let rows = format!(
+        "{found} of {expected}   {rate}/s   missing {missing}   unasked {unasked}   \
+         repeated {repeated}   reordered {reordered}   damaged {damaged}"
+    );
+    [("queries", answers), ("rows", rows)]
+}
+
+fn synchronized(syncs: &SyncFigures) -> (&'static str, String) {
+    let [rounds, sent, received] =
+        [syncs.rounds, syncs.bytes_sent, syncs.bytes_received].map(grouped);
+    let text = format!("rounds {rounds}   digits sent {sent}   received {received}");
+    ("synchronized", text)
 }
 
 /// From due to the answer, for events that others should get or query: if clients only publish that

@@ -62,7 +62,7 @@ fn every_shape_of_query_is_answered_to_the_last_row() {
         let (code, report) = report(&url, &load);
         let queries = &report["nostr"]["queries"];
         let wrong = errors(&report);
-        // What an earlier seed has stored is not of these kinds.
+        // The events of an earlier seed are not of these kinds.
         assert_eq!((code, wrong), (0, Vec::new()), "{filters}: {queries:#}");
         assert_eq!(count(queries, "/answered"), 80, "{filters}");
         assert_eq!(queries["rows"], queries["expected_rows"], "{filters}");
@@ -107,7 +107,7 @@ fn stored_events_are_queried_again_without_publishing() {
     assert_eq!(count(&again, "/nostr/sent"), 0);
     let rows = |report: &Value| count(report, "/nostr/queries/rows");
     assert_eq!(rows(&again), rows(&first));
-    // Publishing them again is no fault either: they are duplicates.
+    // Publishing them again is not a fault either: they are duplicates.
     let (code, third) = report(&url, QUERIES);
     assert_eq!((code, count(&third, "/nostr/accepted")), (0, 300));
     engine.stop();

@@ -394,7 +394,8 @@ fn a_default_of_a_relay_yields_to_what_is_set_beside_it() {
 #[test]
 fn policies_are_listed_by_name_and_wrong_ones_are_refused() {
     let listed = relay(&file(
-        "nostr: {policies: [must_auth, restrict_to_specified_kinds=0 1], urls: ['wss://a.example']}",
+        "nostr: {urls: ['wss://a.example'], \
+         policies: [must_auth, restrict_to_specified_kinds=0 1]}",
     ));
     let read: Vec<String> = options(&listed)
         .policies

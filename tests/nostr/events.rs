@@ -261,7 +261,7 @@ fn limits_of_events_are_the_settings() {
         ),
         (
             event(1, 7, 0, &[]),
-            "blocked: this relay does not accept kind 7",
+            "blocked: events of kind 7 are not accepted",
         ),
     ] {
         assert_eq!(client.publish(&made), (false, reason.to_owned()));

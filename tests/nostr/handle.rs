@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use corecast::engine::EndpointSettings;
 use corecast::relay::nostr::{
-    AddError, Added, HookList, Nostr, NostrHandle, NostrSettings, Rejection,
+    AddError, Added, Adding, HookList, Nostr, NostrHandle, NostrSettings, Rejection,
 };
 use corecast_nostr::{Draft, Event};
 use serde_json::json;
@@ -130,7 +130,7 @@ fn a_handle_does_not_outlive_its_relay() {
     drop(relay);
     eventually("the relay has ended", || {
         let added = handle.add_event(Arc::new(event(1, 1, 1, &[])));
-        added.and_then(|adding| adding.wait()) == Err(AddError::Ended)
+        added.and_then(Adding::wait) == Err(AddError::Ended)
     });
     assert_eq!(handle.subscriptions(), 0);
 }

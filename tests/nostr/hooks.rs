@@ -422,38 +422,40 @@ fn a_hook_rejects_connections_before_they_are_open() {
     relay.open_from("192.0.2.67").expect_nothing();
 }
 
+/// Hooks that note their calls, under this name.
+fn noting(log: &Log, name: &'static str) -> HookList {
+    let (events, filters, saved) = (log.clone(), log.clone(), log.clone());
+    HookList::new()
+        .reject_event(move |_, event| {
+            events.add(format!("{name} event {}", event.kind()));
+            match event.content() == name {
+                true => Err(format!("not in {name}").into()),
+                false => Ok(()),
+            }
+        })
+        .overwrite_filter(|_, filter| filter.limit = Some(9))
+        .reject_filter(move |_, _, filter| {
+            filters.add(format!("{name} filter {:?}", filter.limit));
+            Ok(())
+        })
+        .on_event_saved(move |_, event| saved.add(format!("{name} saved {}", event.kind())))
+        .prevent_broadcast(move |_, _, event| name == "b" && event.kind() == 8)
+}
+
 #[test]
 fn a_router_calls_only_the_hooks_of_the_right_route() {
     let log = Log::default();
-    let set = |name: &'static str| {
-        let (events, filters, saved) = (log.clone(), log.clone(), log.clone());
-        HookList::new()
-            .reject_event(move |_, event| {
-                events.add(format!("{name} event {}", event.kind()));
-                match event.content() == name {
-                    true => Err(format!("not in {name}").into()),
-                    false => Ok(()),
-                }
-            })
-            .overwrite_filter(|_, filter| filter.limit = Some(9))
-            .reject_filter(move |_, _, filter| {
-                filters.add(format!("{name} filter {:?}", filter.limit));
-                Ok(())
-            })
-            .on_event_saved(move |_, event| saved.add(format!("{name} saved {}", event.kind())))
-            .prevent_broadcast(move |_, _, event| name == "b" && event.kind() == 8)
-    };
     let has = |filter: &Filter, kind| filter.kinds.iter().flatten().any(|each| *each == kind);
     let router = Router::new()
         .route(
             |event| event.kind() == 7,
             move |filter| has(filter, 7),
-            set("a"),
+            noting(&log, "a"),
         )
         .route(
             |event| event.kind() < 9,
             move |filter| has(filter, 8),
-            set("b"),
+            noting(&log, "b"),
         );
     let relay = Relay::hooked(HookList::new().with(router));
     let mut client = relay.open();

@@ -58,7 +58,7 @@ pub(crate) struct Count {
 pub(crate) struct Answers {
     /// Events that were answered with OK true.
     pub(crate) accepted: u64,
-    /// What the relay said when it refused something.
+    /// Its texts when it refused something.
     pub(crate) texts: Vec<String>,
     #[serde(default)]
     pub(crate) queries: Option<Queries>,

@@ -39,6 +39,7 @@ use clap::{Parser, Subcommand};
 use crate::cases::Tier;
 use crate::comparison::Plan;
 use crate::programs::Places;
+use crate::results::parse_name;
 
 const MISSED: u8 = 1;
 
@@ -376,15 +377,6 @@ fn parse_server(text: &str) -> Result<(String, Vec<String>), String> {
         name.to_owned(),
         command.split_whitespace().map(str::to_owned).collect(),
     ))
-}
-
-/// A file's name without its extension and path.
-fn parse_name(text: &str) -> Result<String, String> {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    match !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('.') {
-        true => Ok(text.to_owned()),
-        false => Err("expected letters, digits, dashes and dots".to_owned()),
-    }
 }
 
 #[cfg(test)]

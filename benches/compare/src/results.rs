@@ -84,6 +84,15 @@ pub(crate) fn write_whole(file: &Path, text: &str) -> Result<()> {
     fs::rename(&beside, file).with_context(|| format!("writing {}", file.display()))
 }
 
+/// A file's name without its extension and path.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('.') {
+        true => Ok(text.to_owned()),
+        false => Err("expected letters, digits, dashes and dots".to_owned()),
+    }
+}
+
 /// All readings of one case.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CaseResult {

@@ -1,8 +1,8 @@
 //! The store on disk: `cargo bench -p corecast-nostr --bench store -- FOLDER [EVENTS]`.
 //!
-//! Single commits and batches beside `pwrite` and `fdatasync` of the same bytes at the end of a file, a
-//! bulk load, restarts after a close and after a kill, queries, memory. FOLDER is emptied first, and
-//! removed at the end.
+//! Single commits and batches beside `pwrite` and `fdatasync` of the same bytes at the end of a
+//! file, a bulk load, restarts after a close and after a kill, queries, memory. FOLDER is emptied
+//! first, and removed at the end.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -75,9 +75,10 @@ fn event(random: &mut Random, number: u64) -> Event {
     let p = self::author(random.below(20_000));
     let (at, sig) = (1_700_000_000 + number / 10, "0".repeat(128));
     let content = "x".repeat(60);
-    let json = format!(
-        r#"{{"id":"{id}","pubkey":"{author}","created_at":{at},"kind":{kind},"tags":[["d","{number}"],["e","{other}"],["p","{p}"]],"content":"{content}","sig":"{sig}"}}"#
-    );
+    let tags = format!(r#"[["d","{number}"],["e","{other}"],["p","{p}"]]"#);
+    let rest = format!(r#""tags":{tags},"content":"{content}","sig":"{sig}""#);
+    let json =
+        format!(r#"{{"id":"{id}","pubkey":"{author}","created_at":{at},"kind":{kind},{rest}}}"#);
     ParsedEvent::parse(&json)
         .expect("an event")
         .into_unverified()

@@ -139,6 +139,10 @@ pub struct Query {
     pub(crate) private: Arc<PrivateKinds>,
     hidden: Arc<Hidden>,
     has_more: bool,
+    /// The next row of each list that a store merges, by filter and list, as of the end of the last
+    /// page; empty: unknown. Rows that are stored later are not for this query, so none before it
+    /// matters.
+    pub(crate) heads: Vec<Vec<Option<Position>>>,
 }
 
 /// A page of the answers.
@@ -170,6 +174,7 @@ impl Query {
             private,
             hidden: Arc::default(),
             has_more: false,
+            heads: Vec::new(),
         }
     }
 

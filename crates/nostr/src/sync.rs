@@ -34,7 +34,7 @@ pub enum SyncError {
     /// The sets in use take all the memory that is allowed.
     #[error("blocked: too many events are being synchronized at the moment; try again later")]
     Full,
-    /// A message is no hexadecimal string.
+    /// A message is not a hexadecimal string.
     #[error("invalid: the message is not a string of hexadecimal digits")]
     Hex,
     /// A message does not follow the protocol.

@@ -136,6 +136,22 @@ impl Scenario {
                 churn: Some(100.0),
                 ..none
             },
+            Self::NostrFanout | Self::NostrPublish | Self::NostrQuery | Self::NostrSync => {
+                self.nostr_preset()
+            }
+            Self::Audio => Preset {
+                path: Some("/ws/speaker{i}"),
+                clients: Some(10),
+                rate: Some(Rate::Each(12.0)),
+                size: Some(8192),
+                expect: Some(Expect::Others),
+                ..none
+            },
+        }
+    }
+
+    fn nostr_preset(self) -> Preset {
+        match self {
             Self::NostrFanout => Preset {
                 publishers: Some(4),
                 rate: Some(Rate::PerSecond(100.0)),
@@ -160,14 +176,7 @@ impl Scenario {
                 is_sync: true,
                 ..Preset::nostr(0)
             },
-            Self::Audio => Preset {
-                path: Some("/ws/speaker{i}"),
-                clients: Some(10),
-                rate: Some(Rate::Each(12.0)),
-                size: Some(8192),
-                expect: Some(Expect::Others),
-                ..none
-            },
+            _ => Preset::default(),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Asked {
             .push(number);
     }
 
-    /// Something came that is no event of the run.
+    /// Something came that does not belong to the run.
     pub(super) fn came_foreign(&mut self) {
         self.foreign += 1;
     }

@@ -2,9 +2,10 @@
 
 use corecast_nostr::ParsedEvent;
 
-use super::answers::{Answers, Asked, Faults};
+use super::answers::Asked;
 use super::listener::{Listener, Turn, prefix_of};
 use super::queries::Queries;
+use super::querying::Storing;
 use super::script::{Answer, Script, Sending, append_text, id_part};
 use crate::client::Client;
 use crate::histogram;
@@ -12,58 +13,6 @@ use crate::stamp::Stamp;
 
 /// Prefix of the names of queries.
 const NAME: &str = "query-";
-/// Events of one client that are not answered yet, while they are stored.
-const WINDOW: u32 = 16;
-
-/// One client's queries.
-#[derive(Debug, Default)]
-pub(super) struct Querying {
-    storing: Option<Storing>,
-    answers: Answers,
-}
-
-/// A client's share of the events, which it publishes before the run.
-#[derive(Debug)]
-struct Storing {
-    publisher: u32,
-    /// Its next event.
-    next: u32,
-    /// Events without an answer.
-    waiting: u32,
-}
-
-/// One thread's results.
-#[derive(Debug, Default)]
-pub(super) struct QueryOutcome {
-    /// `[warm-up, measured]`.
-    pub(super) rows: [u64; 2],
-    pub(super) expected: u64,
-    pub(super) answered: u64,
-    pub(super) wrong: u64,
-    pub(super) faults: Faults,
-}
-
-impl Storing {
-    /// Appends the next event. False if none is left.
-    fn go_on(&mut self, script: &Script, now_ns: u64, frames: &mut Vec<u8>) -> bool {
-        if self.next as usize >= script.events.len() {
-            return false;
-        }
-        let stamp = Stamp {
-            measured: false,
-            publisher: self.publisher,
-            seq: self.next,
-            due_ns: now_ns,
-            sent_ns: now_ns,
-            is_held: false,
-        };
-        script.append(frames, &stamp);
-        self.next = self.next.saturating_add(script.publishers());
-        self.waiting += 1;
-        true
-    }
-}
-
 impl Listener {
     /// The frames with the first events that the client at `place` is to store; empty for none.
     pub(super) fn store(
@@ -78,12 +27,7 @@ impl Listener {
         let Some(publisher) = client.publisher.as_ref().filter(|_| !is_stored) else {
             return frames;
         };
-        let mut storing = Storing {
-            publisher: publisher.number,
-            next: publisher.number,
-            waiting: 0,
-        };
-        while storing.waiting < WINDOW && storing.go_on(script, now_ns, &mut frames) {}
+        let storing = Storing::begin(publisher.number, script, now_ns, &mut frames);
         let hearing = &mut self.clients[place];
         hearing.awaits = u32::from(storing.waiting > 0);
         hearing.querying.storing = Some(storing);

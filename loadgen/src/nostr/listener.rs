@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 use tungstenite::protocol::frame::coding::{Control, Data};
 
-use super::asking::{QueryOutcome, Querying};
 use super::bits::Bits;
+use super::querying::{QueryOutcome, Querying};
 use super::script::{Answer, Script, Sending, Signed, append_text, id_part};
 use super::stored::{self, Question};
 use super::sync::Syncing;
@@ -179,7 +179,7 @@ impl Listener {
         frames
     }
 
-    /// Whether some subscription of the client at `place` is not live yet, or some event not stored.
+    /// Whether some subscription of the client at `place` is not live yet, or an event not stored.
     pub(crate) fn awaits(&self, place: usize) -> bool {
         self.clients.get(place).is_some_and(|one| one.awaits > 0)
     }

@@ -6,7 +6,8 @@
 //!                                                                          └▶ tell: the figures
 //! ```
 //! If the clients query stored events, `queries` has the right answers, `asking` stores the events
-//! and asks, `answers` compares. Everything else (connections, pacing, times, the report) is shared with other runs.
+//! and asks, and `answers` compares. Everything else (connections, pacing, times, the report) is
+//! shared with other runs.
 
 mod answers;
 mod asking;
@@ -14,6 +15,7 @@ mod bits;
 mod draw;
 mod listener;
 mod queries;
+mod querying;
 mod script;
 mod stored;
 mod sync;

@@ -130,14 +130,7 @@ impl Script {
             true => relay.clients.saturating_mul(nostr.subscriptions),
             false => 0,
         };
-        let (signed, sets_bytes) = match nostr.sync {
-            Some(sync) => (
-                u64::from(nostr.events),
-                sync::sets_bytes(nostr.events, sync),
-            ),
-            None => (count, 0),
-        };
-        let events_bytes = count * AROUND_BYTES + signed * size as u64 + sets_bytes;
+        let events_bytes = events_bytes(nostr, count, size as u64);
         let each_bytes = SUBSCRIPTION_BYTES + 4 * u64::from(relay.publishers) + 2 * count / 8;
         let subscriptions_bytes = u64::from(subscriptions) * each_bytes;
         if events_bytes + subscriptions_bytes > BYTES_MAX {
@@ -442,6 +435,18 @@ impl Askers {
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
+}
+
+/// Memory of the events, and of the sets of clients that synchronize.
+fn events_bytes(nostr: Nostr, count: u64, size: u64) -> u64 {
+    let (signed, sets_bytes) = match nostr.sync {
+        Some(sync) => (
+            u64::from(nostr.events),
+            sync::sets_bytes(nostr.events, sync),
+        ),
+        None => (count, 0),
+    };
+    count * AROUND_BYTES + signed * size + sets_bytes
 }
 
 /// The most events that a run needs.

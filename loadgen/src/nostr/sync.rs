@@ -159,7 +159,7 @@ struct Progress {
     need: Vec<Id>,
 }
 
-/// What follows from a message of the relay.
+/// The consequence of a message of the relay.
 enum Next {
     /// The answer, as a frame.
     Answer(Vec<u8>),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::asking::QueryOutcome;
 use super::listener::NostrOutcome;
+use super::querying::QueryOutcome;
 use super::script::Script;
 use crate::check::Counts;
 use crate::histogram;

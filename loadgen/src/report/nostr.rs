@@ -46,7 +46,8 @@ pub struct NostrFigures {
     pub refused: Vec<Reason>,
     /// Not answered.
     pub unanswered: u64,
-    /// From due to the answer, of measured events; for queries, of the events that are stored first.
+    /// From due to the answer, of measured events; for queries, of the events that are stored
+    /// first.
     pub ok_ns: Distribution,
     /// Subscriptions or queries that the relay closed, by the prefix of the reason.
     pub closed: Vec<Reason>,

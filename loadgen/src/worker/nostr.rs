@@ -18,8 +18,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_TICK: Duration = Duration::from_millis(50);
 
 impl Worker {
-    /// Subscribes for the client at `place`, which was just upgraded, or stores its events. False if
-    /// it has neither.
+    /// Subscribes for the client at `place`, which was just upgraded, or stores its events. False
+    /// if it has neither.
     pub(super) fn subscribes(&mut self, place: usize) -> bool {
         let (Some(listener), Some(script)) = (&mut self.listener, &self.shared.nostr) else {
             return false;

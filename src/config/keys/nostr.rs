@@ -106,6 +106,6 @@ pub(super) static NOSTR: &[Key<EndpointConfig>] = &[
         "Threads that answer queries. auto: depends on the number of cores."),
     option!(Nostr in "nostr.", (policies), nostr::POLICIES, restart;
         "Policies for events, filters and connections, in this order, such as `[sane_defaults, \
-         prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7]`. The first one that refuses \
-         decides. docs/nostr.md lists all of them."),
+         prevent_large_tags=1KiB, restrict_to_specified_kinds=0 1 3 7]`. The first one that \
+         refuses decides. docs/nostr.md lists all of them."),
 ];

@@ -3,8 +3,8 @@
 //!
 //! NEG-OPEN begins a session. A reading thread collects the set of events that match its filter, in
 //! steps, so that a large set does not hold up other clients' queries; then it answers the client's
-//! messages from that set, one at a time. The shard keeps the session between two steps, so one that
-//! has ended meanwhile goes no further.
+//! messages from that set, one at a time. The shard keeps the session between two steps, so one
+//! that has ended meanwhile goes no further.
 
 use std::collections::HashMap;
 use std::sync::Arc;

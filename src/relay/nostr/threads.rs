@@ -12,7 +12,7 @@ use corecast_nostr::{
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::clock::unix_now;
-use super::count;
+use super::count::{self, Counting};
 use super::hooks::{Context, Hooked};
 use super::mail::{
     Answer, Batch, Fate, Job, Live, Mail, Origin, Owed, Place, Request, Submission, Task, Told,
@@ -335,8 +335,12 @@ fn work(common: &Common, task: Task) -> Told {
         Task::Count {
             subscription,
             request,
-        } => count::begin(common, subscription, &request),
-        Task::CountOn(counting) => count::go_on(common, counting),
+        } => {
+            let query = query(common, &request, &count::UNLIMITED);
+            let counting = Counting::new(subscription, query, &request.filters);
+            count(common, Box::new(counting))
+        }
+        Task::CountOn(counting) => count(common, counting),
         Task::Sync(task) => Told::Sync(sync::work(common, task)),
     }
 }
@@ -361,6 +365,21 @@ pub(super) fn query(common: &Common, request: &Request, limits: &QueryLimits) ->
     );
     query.hide(common.desk.hidden());
     query
+}
+
+fn count(common: &Common, mut counting: Box<Counting>) -> Told {
+    match counting.step(&*common.store, &common.stats, common.count_max) {
+        Ok(None) => Told::Counting(counting),
+        Ok(Some(counted)) => Told::Counted {
+            subscription: counting.subscription,
+            counted,
+        },
+        Err(error) => Told::Failed {
+            place: None,
+            subscription: counting.subscription,
+            error,
+        },
+    }
 }
 
 fn next_page(common: &Common, place: Place, mut query: Box<Query>) -> Told {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::strings;
 
-/// What a relay has done when it answers OK.
+/// Where an event is when the relay answers OK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Durability {
@@ -126,7 +126,8 @@ impl Contender {
             .map_err(|why| anyhow::anyhow!("{why}"))?;
         let program = program.to_string_lossy();
         let folder = data.to_string_lossy();
-        let file = data.join("config");
+        // Some read only files that end so.
+        let file = data.join("config.toml");
         let config = file.to_string_lossy();
         let write = |text: String| fs::write(&file, text).context("writing a configuration");
         Ok(match self.kind {
@@ -136,10 +137,8 @@ impl Contender {
                 quiet(&[&program, "--db", &folder, "--config", &config])
             }
             Kind::Rnostr => {
-                // It reads only files that end in .toml.
-                let file = data.join("rnostr.toml");
-                fs::write(&file, rnostr(&folder, port)).context("writing a configuration")?;
-                quiet(&[&program, "relay", "-c", &file.to_string_lossy()])
+                write(rnostr(&folder, port))?;
+                quiet(&[&program, "relay", "-c", &config])
             }
             Kind::RelayBuilder => quiet(&[&program, &port.to_string()]),
             Kind::Strfry => {
@@ -203,8 +202,8 @@ fn rnostr(folder: &str, port: u16) -> String {
 
 fn strfry(folder: &str, port: u16) -> String {
     format!(
-        "db = \"{folder}/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n    \
-         maxWebsocketPayloadSize = 524288\n    maxFilterLimit = 5000\n    \
+        "db = \"{folder}/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    \
+         nofiles = 0\n    maxWebsocketPayloadSize = 524288\n    maxFilterLimit = 5000\n    \
          compression {{\n        enabled = false\n    }}\n}}\n\
          events {{\n    rejectEventsOlderThanSeconds = 946080000\n}}\n"
     )
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_relay_listens_on_the_port_and_keeps_its_data_in_the_folder() {
+    fn each_relay_gets_its_port_and_the_folder_of_its_data() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         fs::create_dir(path.join("bin")).expect("a folder");
@@ -241,17 +240,14 @@ mod tests {
         assert_eq!(contenders.len(), 6);
         for contender in contenders {
             let command = contender.command(path, 4711).expect("a command").join(" ");
-            let files = ["config", "rnostr.toml"].map(|name| path.join(name));
-            let configs = files.map(|file| fs::read_to_string(file).unwrap_or_default());
-            let told = format!("{command} {}", configs.concat());
+            let config = fs::read_to_string(path.join("config.toml")).unwrap_or_default();
+            let told = format!("{command} {config}");
             assert!(told.contains("4711"), "{told}");
             let data = told.replace(&*path.join("bin").to_string_lossy(), "");
             let is_here = data.contains(&*path.to_string_lossy());
             let is_durable = contender.durability == Durability::Disk;
             assert!(is_here || !is_durable, "{told}");
-            for name in ["config", "rnostr.toml"] {
-                let _ = fs::remove_file(path.join(name));
-            }
+            let _ = fs::remove_file(path.join("config.toml"));
         }
     }
 }

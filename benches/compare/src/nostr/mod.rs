@@ -129,7 +129,7 @@ fn wanted(plan: &Plan, round: u32) -> Wanted {
     }
 }
 
-/// One reading of one contender, or of the floor. What fails is noted, and left out from then on.
+/// One reading of one contender, or of the floor. A contender that fails is left out from then on.
 fn take(
     lab: &Lab,
     contender: Option<&Contender>,
@@ -171,7 +171,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) window_ms: u64,
     /// Stored events that are queried
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=200_000))]
     events: u32,
     /// Numbers of subscribers that an event goes to, with commas; 5,000 and more in two rounds only
     #[arg(
@@ -194,7 +195,8 @@ pub(crate) struct Args {
     #[arg(long, default_value = ".tools/nostr-peers", value_name = "FOLDER")]
     nostr_peers: PathBuf,
     /// Keep all readings in the results as NAME.json, and the table as NAME.md
-    #[arg(long, default_value = "nostr", value_name = "NAME", value_parser = crate::parse_name)]
+    #[arg(long, default_value = "nostr", value_name = "NAME")]
+    #[arg(value_parser = crate::results::parse_name)]
     name: String,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::contenders::{Contender, Durability};
 use crate::load::{RelayReport, strings};
 use crate::measure::{Lab, micros};
-use crate::process::{Server, free_port};
+use crate::process::{Server, free_port, pause};
 use crate::procfs;
 
 /// Events that are signed for a closed loop of 1 or 8 clients, and of more.
@@ -27,7 +27,7 @@ pub(super) const LARGE: u32 = 5_000;
 /// An event's JSON.
 const EVENT_BYTES: usize = 600;
 
-/// What is measured.
+/// The loads of a reading.
 pub(super) struct Wanted {
     /// Stored events that are queried.
     pub(super) events: u32,
@@ -99,8 +99,15 @@ pub(super) fn read(lab: &Lab, contender: &Contender, wanted: &Wanted) -> Result<
         .iter()
         .partition(|(count, _)| *count >= LARGE);
     for (subscribers, rate) in small {
-        stand.fanout(subscribers, rate)?;
+        if let Err(error) = stand.fanout(subscribers, rate) {
+            // A relay that does not answer a limit of 0 with EOSE can do all else.
+            pause(&lab.generator.interrupt)?;
+            let told = format!("no subscription with a limit of 0: {error:#}");
+            let faults = &mut stand.reading.faults;
+            faults.insert(format!("fanout-{subscribers}"), told);
+        }
     }
+    let can_fan_out = stand.reading.faults.is_empty();
     for clients in [1, 8, 128] {
         stand.publish(clients)?;
     }
@@ -113,7 +120,7 @@ pub(super) fn read(lab: &Lab, contender: &Contender, wanted: &Wanted) -> Result<
         stand.reading.set("disk", each);
     }
     let mut reading = stand.finish();
-    for (subscribers, rate) in large {
+    for (subscribers, rate) in large.into_iter().filter(|_| can_fan_out) {
         // On a server of their own, so that the memory above is without them.
         let data = tempfile::tempdir_in(&lab.folder).context("a folder for its data")?;
         let mut stand = Stand::new(lab, contender, wanted, data.path())?;

@@ -81,12 +81,25 @@ impl Measure {
 
 /// The rows of the table, in order.
 pub(super) fn measures(fanouts: &[u32]) -> Vec<Measure> {
-    let measure = |name: &str, title: String, unit, is_more_better| Measure {
-        name: name.to_owned(),
-        title,
-        unit,
-        is_more_better,
-    };
+    let mut all = of_publishing();
+    all.extend(of_queries());
+    for subscribers in fanouts {
+        let who = format!("an event to {subscribers} subscribers");
+        let load = format!("fanout-{subscribers}");
+        let title = format!("{who}: server CPU");
+        all.push(less(&format!("{load}-cpu"), title, "µs/delivery"));
+        all.push(less(&format!("{load}-p99"), format!("{who}, p99"), "µs"));
+        let title = format!("most memory with {subscribers} subscribers");
+        all.push(less(&format!("{load}-memory"), title, "MiB"));
+    }
+    let title = "most memory of all loads but 10,000 subscribers".to_owned();
+    all.push(less("memory", title, "MiB"));
+    let title = "disk space per stored event of 600 bytes".to_owned();
+    all.push(less("disk", title, "bytes"));
+    all
+}
+
+fn of_publishing() -> Vec<Measure> {
     let mut all = Vec::new();
     for clients in [1, 8, 128] {
         let who = match clients {
@@ -95,68 +108,52 @@ pub(super) fn measures(fanouts: &[u32]) -> Vec<Measure> {
         };
         for quantile in ["p50", "p99"] {
             let name = format!("publish-{clients}-{quantile}");
-            all.push(measure(
-                &name,
-                format!("publish to OK, {who}, {quantile}"),
-                "µs",
-                false,
-            ));
+            let title = format!("publish to OK, {who}, {quantile}");
+            all.push(less(&name, title, "µs"));
         }
         let name = format!("publish-{clients}-rate");
-        all.push(measure(
-            &name,
-            format!("published, {who}"),
-            "events/s",
-            true,
-        ));
+        all.push(more(&name, format!("published, {who}"), "events/s"));
     }
     let title = "published, 128 waiting clients: server CPU".to_owned();
-    all.push(measure("publish-128-cpu", title, "µs/event", false));
-    for (load, what) in [
+    all.push(less("publish-128-cpu", title, "µs/event"));
+    all
+}
+
+fn of_queries() -> Vec<Measure> {
+    let mut all = Vec::new();
+    for (load, request) in [
         ("query-20", "REQ of 20 rows, mixed filters"),
         ("query-20-nagle", "the same, client without TCP_NODELAY"),
         ("query-500", "REQ of 500 rows by authors"),
     ] {
         for quantile in ["p50", "p99"] {
-            let title = format!("{what}, to EOSE, {quantile}");
-            all.push(measure(&format!("{load}-{quantile}"), title, "µs", false));
+            let title = format!("{request}, to EOSE, {quantile}");
+            all.push(less(&format!("{load}-{quantile}"), title, "µs"));
         }
     }
     for rows in ["20", "500"] {
         let title = format!("REQ of {rows} rows, 8 clients");
-        all.push(measure(
-            &format!("rows-{rows}-rate"),
-            title.clone(),
-            "rows/s",
-            true,
-        ));
+        all.push(more(&format!("rows-{rows}-rate"), title.clone(), "rows/s"));
         let title = format!("{title}: server CPU");
-        all.push(measure(&format!("rows-{rows}-cpu"), title, "µs/row", false));
+        all.push(less(&format!("rows-{rows}-cpu"), title, "µs/row"));
     }
-    for subscribers in fanouts {
-        let who = format!("an event to {subscribers} subscribers");
-        let name = format!("fanout-{subscribers}-cpu");
-        all.push(measure(
-            &name,
-            format!("{who}: server CPU"),
-            "µs/delivery",
-            false,
-        ));
-        let name = format!("fanout-{subscribers}-p99");
-        all.push(measure(&name, format!("{who}, p99"), "µs", false));
-        let name = format!("fanout-{subscribers}-memory");
-        let title = format!("most memory with {subscribers} subscribers");
-        all.push(measure(&name, title, "MiB", false));
-    }
-    all.push(measure(
-        "memory",
-        "most memory of all loads but 10,000 subscribers".to_owned(),
-        "MiB",
-        false,
-    ));
-    let title = "disk space per stored event of 600 bytes".to_owned();
-    all.push(measure("disk", title, "bytes", false));
     all
+}
+
+fn less(name: &str, title: String, unit: &'static str) -> Measure {
+    Measure {
+        name: name.to_owned(),
+        title,
+        unit,
+        is_more_better: false,
+    }
+}
+
+fn more(name: &str, title: String, unit: &'static str) -> Measure {
+    Measure {
+        is_more_better: true,
+        ..less(name, title, unit)
+    }
 }
 
 impl Run {

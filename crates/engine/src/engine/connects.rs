@@ -18,7 +18,7 @@ const PARTS: usize = 64;
 const PART_MAX: usize = CONNECT_BUCKETS_MAX / PARTS;
 
 /// A token bucket for each key that has taken tokens recently. A full bucket holds no information,
-/// and is soon forgotten. If more than [`CONNECT_BUCKETS_MAX`] keys take tokens at the same time, the
+/// and is soon forgotten. If more than [`CONNECT_BUCKETS_MAX`] keys take tokens at once, the
 /// buckets that are nearest to full are forgotten first, so the key that takes most is remembered
 /// longest.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! A store on disk.
 //!
 //! A folder has a log, `records.redb` and `index.redb`. A commit is decided on in memory, becomes
-//! durable as one batch of the log, and then counts: from a layer in memory, over the two databases.
-//! A thread writes layers into the databases, in order of keys, so a commit never waits for that
+//! durable as one batch of the log, and then counts: as a layer in memory over the two databases. A
+//! thread writes layers into the databases, in order of keys, so a commit never waits for that
 //! unless it is far behind. A layer's part of the log is needed until then.
 //!
 //! The index is derived from the records and is rebuilt if it is missing, damaged, or of another
@@ -14,6 +14,7 @@ mod check;
 mod keys;
 mod layer;
 mod log;
+mod opening;
 mod read;
 mod rebuild;
 mod sort;
@@ -33,6 +34,7 @@ pub use self::check::{CheckReport, Statistics};
 use self::keys::mark;
 use self::layer::Space;
 use self::log::{Log, LogError};
+pub use self::opening::{DiskOptions, OpenError};
 use self::read::Reader;
 use self::state::{Flushing, State, Vanishing};
 use self::tables::{Checkpoint, Tables};
@@ -55,89 +57,6 @@ const DURATIONS_MAX: usize = 64;
 /// many times as many changes.
 const BEHIND_MAX: usize = 4;
 
-/// Options of a [`DiskStore`].
-#[derive(Clone, Debug)]
-pub struct DiskOptions {
-    /// Memory for parts of the databases, in bytes.
-    pub cache_bytes: usize,
-    /// Changes after which a checkpoint is made.
-    pub checkpoint_changes: usize,
-    /// Memory of changes after which a checkpoint is made, in bytes.
-    pub checkpoint_bytes: usize,
-    /// Size of a file of the log before it is used, in bytes. It is used again later.
-    pub log_bytes: u64,
-    /// A checkpoint is made if nothing has changed for so long.
-    pub idle: Duration,
-}
-
-impl Default for DiskOptions {
-    fn default() -> DiskOptions {
-        DiskOptions {
-            cache_bytes: 128 << 20,
-            checkpoint_changes: 10_000,
-            checkpoint_bytes: 24 << 20,
-            log_bytes: 16 << 20,
-            idle: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Why a store does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("{}: another process has this store open", .0.display())]
-    InUse(PathBuf),
-    /// The records or the log cannot be read.
-    #[error(
-        "{}: {what}. The events in this folder cannot be trusted; restore it from a backup, or move \
-         it away to begin with an empty store", path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The damage.
-        what: String,
-    },
-    /// A file cannot be opened, read or written.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The error of the operating system.
-        error: io::Error,
-    },
-}
-
-impl OpenError {
-    fn damaged(path: &Path, what: &str) -> OpenError {
-        OpenError::Damaged {
-            path: path.to_owned(),
-            what: what.to_owned(),
-        }
-    }
-
-    fn io(path: &Path, error: io::Error) -> OpenError {
-        OpenError::Io {
-            path: path.to_owned(),
-            error,
-        }
-    }
-
-    fn of_database(path: &Path, error: redb::DatabaseError) -> OpenError {
-        use redb::{DatabaseError, StorageError};
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() != io::ErrorKind::InvalidData =>
-            {
-                OpenError::io(path, error)
-            }
-            error => OpenError::damaged(path, &error.to_string()),
-        }
-    }
-}
-
 /// Keeps events in a folder.
 pub struct DiskStore {
     shared: Arc<Shared>,
@@ -155,6 +74,9 @@ struct Shared {
     changed: Condvar,
     /// Held while something is decided on and written.
     writer: Mutex<Writer>,
+    /// Held while files of the log are made, renamed or removed: two threads must not use one spare
+    /// file at a time.
+    files: Mutex<()>,
     /// Durations of checkpoints, for the metrics.
     durations: Mutex<Vec<Duration>>,
 }
@@ -170,8 +92,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DiskStore {
-    /// Opens the store in `folder`, which is created if it does not exist. What the log has past the
-    /// last checkpoint is replayed; an index that cannot be used is rebuilt first, which takes
+    /// Opens the store in `folder`, which is created if it does not exist. What the log has past
+    /// the last checkpoint is replayed; an index that cannot be used is rebuilt first, which takes
     /// about 20 µs an event.
     ///
     /// # Errors
@@ -264,7 +186,8 @@ impl Shared {
             Ok(())
         });
         let last = last.map_err(log_failed)?;
-        // An index that is behind the records, or ahead of the log, belongs to another state of them.
+        // An index that is behind the records, or ahead of the log, belongs to another state of
+        // them.
         if !opened
             .index
             .is_some_and(|index| (done..=last).contains(&index))
@@ -283,6 +206,7 @@ impl Shared {
                 log,
                 is_log_broken: false,
             }),
+            files: Mutex::default(),
             durations: Mutex::default(),
         };
         let replayed = shared.replay(&checkpoint, &batches);
@@ -420,7 +344,11 @@ impl Shared {
         if !is_due {
             return Ok(());
         }
-        if let Err(error) = writer.log.rotate() {
+        let rotated = {
+            let _files = lock(&self.files);
+            writer.log.rotate()
+        };
+        if let Err(error) = rotated {
             return Err(self.fail(format!("a new log cannot be begun: {error}")));
         }
         let next = writer.log.next();
@@ -484,9 +412,10 @@ impl Shared {
             durations.push(begin.elapsed());
         }
         drop(durations);
-        // A file that stays is removed after the next checkpoint; one that is missing is made when it
-        // is needed, which reports errors.
+        // A file that stays is removed after the next checkpoint; one that is missing is made when
+        // it is needed, which reports errors.
         let bytes = self.options.log_bytes;
+        let _files = lock(&self.files);
         let _ = log::remove_until(&self.folder, bytes, next)
             .and_then(|()| log::prepare(&self.folder, bytes));
         Ok(())
@@ -532,11 +461,14 @@ impl Shared {
             return Ok(());
         }
         let failed = |error: io::Error| StoreError(format!("the log cannot be written: {error}"));
-        log::prepare(&self.folder, self.options.log_bytes).map_err(failed)?;
-        if writer.is_log_broken {
-            // It takes the place of the batch that has failed, whatever there is of it.
-            writer.log = writer.log.again().map_err(failed)?;
-            writer.is_log_broken = false;
+        {
+            let _files = lock(&self.files);
+            log::prepare(&self.folder, self.options.log_bytes).map_err(failed)?;
+            if writer.is_log_broken {
+                // It takes the place of the batch that has failed, whatever there is of it.
+                writer.log = writer.log.again().map_err(failed)?;
+                writer.is_log_broken = false;
+            }
         }
         self.reopen()?;
         if let Err(error) = self.flush() {

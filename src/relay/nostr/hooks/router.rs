@@ -10,9 +10,9 @@ use crate::engine::{Refused, Request};
 /// Hooks that are only for some events and filters: khatru's router.
 ///
 /// An event is the business of the first route that takes it, a filter that of every route that
-/// takes it. No hook of a route is called for others. All routes share the store of the relay, so
-/// one EOSE follows the answers of all, and a filter finds events of other routes as well, as far as
-/// it matches them. Relays with stores of their own are endpoints of their own, each with its path.
+/// takes it. No hook of a route is called for others. All routes share the store of the relay: one
+/// EOSE follows the answers of all, and a filter also finds events of other routes that match it.
+/// Relays with stores of their own are endpoints of their own, each with its path.
 ///
 /// ```
 /// use corecast::relay::nostr::{HookList, Router, policies};

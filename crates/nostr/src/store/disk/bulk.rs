@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::keys;
+use super::opening::{DiskOptions, OpenError};
 use super::rebuild::{Sieve, add_keys, io_failed, sort_folder};
 use super::sort::{Pair, Sorter};
+use super::state::Vanishing;
 use super::tables::{Checkpoint, Opened, Tables, failed};
 use super::view::View;
 use super::write::Draft;
-use super::{DiskOptions, DiskStore, OpenError, change, log};
+use super::{DiskStore, change, log};
 use crate::event::Event;
 use crate::query::Seq;
 use crate::store::{Nip09, Store as _, StoreError, deletion};
@@ -77,7 +79,7 @@ impl BulkLoader {
                 view,
                 checkpoint.seq,
                 checkpoint.sums,
-                super::Vanishing::default(),
+                Vanishing::default(),
             ))
         });
         let before = before.transpose();

@@ -50,9 +50,9 @@ fn path_of(folder: &Path, first: BatchNumber) -> PathBuf {
 }
 
 impl Log {
-    /// Begins a new file, whose first batch has number `next`. Batches with that number and above in
-    /// earlier files do not count any more. A file is filled up to `file_bytes` before it is used; a
-    /// batch may go past that.
+    /// Begins a new file, whose first batch has number `next`. Batches with that number and above
+    /// in earlier files do not count any more. A file is filled up to `file_bytes` before it is
+    /// used; a batch may go past that.
     pub(super) fn begin(
         folder: &Path,
         store: [u8; 16],

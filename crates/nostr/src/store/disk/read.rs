@@ -20,6 +20,9 @@ const ROWS_LOOKED_AT_MAX: usize = 4_096;
 /// Rows that are examined for items at a time.
 const ITEMS_LOOKED_AT_MAX: usize = 65_536;
 
+/// Most lists of a query whose next rows are remembered from page to page.
+const HEADS_MAX: usize = 2_000;
+
 /// Most lists of pairs: of a key and a kind, or a kind and a tag.
 const PAIRS_MAX: usize = 1_000;
 
@@ -83,6 +86,8 @@ fn pairs_of<A, B>(ones: &[A], others: &[B], key: impl Fn(&A, &B) -> Vec<u8>) -> 
 
 /// Rows of one filter: a list, or the row of an id.
 enum Source {
+    /// It is opened when its turn comes: with the list, and the time at which it ends.
+    Closed(Vec<u8>, u64),
     List(Rows),
     Once(Option<(Position, Row)>),
 }
@@ -90,6 +95,7 @@ enum Source {
 impl Source {
     fn next(&mut self) -> Result<Option<(Position, Row)>, StoreError> {
         match self {
+            Source::Closed(..) => Ok(None),
             Source::List(rows) => rows.next(),
             Source::Once(row) => Ok(row.take()),
         }
@@ -97,13 +103,18 @@ impl Source {
 }
 
 /// The lists of a query from where it continues, merged.
-struct Merge {
-    sources: Vec<(usize, Source)>,
+struct Merge<'q> {
+    view: &'q View,
+    sources: Vec<(Place, Source)>,
     /// The next row of each, by position and number of the source.
     heads: BinaryHeap<Reverse<Head>>,
 }
 
-struct Head(Position, usize, Row);
+/// The numbers of a filter and of its list.
+type Place = (usize, usize);
+
+/// A row; `None` if the source is still to be opened there.
+struct Head(Position, usize, Option<Row>);
 
 impl Head {
     fn order(&self) -> (Position, usize) {
@@ -131,9 +142,10 @@ impl Ord for Head {
     }
 }
 
-impl Merge {
-    fn new(view: &View, query: &Query, plans: &[Plan]) -> Result<Merge, StoreError> {
+impl<'q> Merge<'q> {
+    fn new(view: &'q View, query: &Query, plans: &[Plan]) -> Result<Merge<'q>, StoreError> {
         let mut merge = Merge {
+            view,
             sources: Vec::new(),
             heads: BinaryHeap::new(),
         };
@@ -151,9 +163,15 @@ impl Merge {
             match plan {
                 Plan::Ids(ids) => merge.add_ids(view, part, ids, from)?,
                 Plan::Lists { lists, .. } => {
-                    for list in lists {
-                        let rows = view.list(list, from, filter.since.unwrap_or(0))?;
-                        merge.add(part, Source::List(rows))?;
+                    let since = filter.since.unwrap_or(0);
+                    let known = query.heads.get(part);
+                    for (number, list) in lists.iter().enumerate() {
+                        if let Some(heads) = known {
+                            merge.add_closed((part, number), heads[number], list, since);
+                        } else {
+                            let rows = view.list(list, from, since)?;
+                            merge.add((part, number), Source::List(rows))?;
+                        }
                     }
                 }
             }
@@ -179,24 +197,52 @@ impl Merge {
                 Bound::Unbounded => true,
             };
             let row = row.filter(|(position, _)| is_ahead(position));
-            self.add(part, Source::Once(row))?;
+            self.add((part, 0), Source::Once(row))?;
         }
         Ok(())
     }
 
-    fn add(&mut self, part: usize, mut source: Source) -> Result<(), StoreError> {
+    fn add(&mut self, place: Place, mut source: Source) -> Result<(), StoreError> {
         if let Some((position, row)) = source.next()? {
-            self.heads
-                .push(Reverse(Head(position, self.sources.len(), row)));
-            self.sources.push((part, source));
+            let head = Head(position, self.sources.len(), Some(row));
+            self.heads.push(Reverse(head));
+            self.sources.push((place, source));
         }
         Ok(())
+    }
+
+    fn add_closed(&mut self, place: Place, head: Option<Position>, list: &[u8], since: u64) {
+        if let Some(position) = head {
+            self.heads
+                .push(Reverse(Head(position, self.sources.len(), None)));
+            self.sources
+                .push((place, Source::Closed(list.to_vec(), since)));
+        }
     }
 
     /// The next row, and the filter whose list it is from.
-    fn peek(&self) -> Option<(usize, Position)> {
-        let Reverse(Head(position, index, _)) = self.heads.peek()?;
-        Some((self.sources[*index].0, *position))
+    fn peek(&mut self) -> Result<Option<(usize, Position)>, StoreError> {
+        while let Some(Reverse(Head(position, index, row))) = self.heads.peek() {
+            let (position, index) = (*position, *index);
+            let ((part, _), source) = &mut self.sources[index];
+            match source {
+                Source::Closed(list, since) if row.is_none() => {
+                    *source =
+                        Source::List(self.view.list(list, Bound::Included(position), *since)?);
+                    self.heads.pop();
+                    self.push_next(index)?;
+                }
+                _ => return Ok(Some((*part, position))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn push_next(&mut self, index: usize) -> Result<(), StoreError> {
+        if let Some((position, row)) = self.sources[index].1.next()? {
+            self.heads.push(Reverse(Head(position, index, Some(row))));
+        }
+        Ok(())
     }
 
     /// Takes the next row. Without `goes_on` its list ends here.
@@ -204,10 +250,31 @@ impl Merge {
         let Some(Reverse(Head(_, index, row))) = self.heads.pop() else {
             return Ok(None);
         };
-        if goes_on && let Some((position, row)) = self.sources[index].1.next()? {
-            self.heads.push(Reverse(Head(position, index, row)));
+        if goes_on {
+            self.push_next(index)?;
         }
-        Ok(Some(row))
+        Ok(row)
+    }
+
+    /// The next row of each list, for the next page.
+    fn heads(&self, plans: &[Plan]) -> Vec<Vec<Option<Position>>> {
+        let count = |plan: &Plan| match plan {
+            Plan::Ids(_) => 0,
+            Plan::Lists { lists, .. } => lists.len(),
+        };
+        // Ids are looked up again, and so many lists would take too much memory.
+        let is_kept = plans
+            .iter()
+            .all(|plan| (1..=HEADS_MAX).contains(&count(plan)));
+        if !is_kept || plans.iter().map(count).sum::<usize>() > HEADS_MAX {
+            return Vec::new();
+        }
+        let mut heads: Vec<_> = plans.iter().map(|plan| vec![None; count(plan)]).collect();
+        for Reverse(Head(position, index, _)) in &self.heads {
+            let (part, list) = self.sources[*index].0;
+            heads[part][list] = Some(*position);
+        }
+        heads
     }
 }
 
@@ -349,7 +416,7 @@ impl Reader<'_> {
         let mut looked_at = 0;
         let mut last_offered = None;
         let mut loaded: Option<(Position, Option<Arc<Event>>)> = None;
-        while let Some((part, position)) = merge.peek() {
+        while let Some((part, position)) = merge.peek()? {
             let since = query.parts[part].filter.since.unwrap_or(0);
             if query.parts[part].is_done() || position.created_at() < since {
                 merge.take(false)?;
@@ -357,6 +424,7 @@ impl Reader<'_> {
             }
             let is_next = query.cursor != Some(position);
             if is_next && (target.is_full() || looked_at >= looked_at_max) {
+                query.heads = merge.heads(&plans);
                 return Ok((looked_at, false));
             }
             let Some(row) = merge.take(true)? else {

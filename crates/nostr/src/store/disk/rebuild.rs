@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
 use super::keys::{self, Row};
 use super::log::BatchNumber;
+use super::opening::OpenError;
 use super::sort::{Pair, Sorted, Sorter};
 use super::tables::{Tables, failed, parsed};
 use crate::event::Event;

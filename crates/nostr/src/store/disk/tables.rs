@@ -11,10 +11,10 @@ use redb::{
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::OpenError;
 use super::change;
 use super::layer::{Layer, Space};
 use super::log::BatchNumber;
+use super::opening::OpenError;
 use crate::event::Event;
 use crate::query::Seq;
 use crate::store::StoreError;
@@ -123,8 +123,8 @@ impl Tables {
         })
     }
 
-    /// Writes a layer into the tables: first into the index, so that the keys of a removed event can
-    /// still be derived from its record if only this much is done.
+    /// Writes a layer into the tables: first into the index, so that the keys of a removed event
+    /// can still be derived from its record if only this much is done.
     pub(super) fn apply(&self, layer: &Layer, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.apply_index(layer, checkpoint.batch)
             .map_err(|e| StoreError(e.to_string()))?;
@@ -169,8 +169,8 @@ impl Tables {
         Ok(transaction.commit()?)
     }
 
-    /// Inserts records in order of their numbers, without the index. They are not durable, and do not
-    /// count before [`Tables::end_bulk`].
+    /// Inserts records in order of their numbers, without the index. They are not durable, and do
+    /// not count before [`Tables::end_bulk`].
     pub(super) fn append_records(&self, records: &[(Seq, Box<[u8]>)]) -> Result<(), StoreError> {
         let append = || -> Result<(), redb::Error> {
             let mut transaction = self.records.begin_write()?;

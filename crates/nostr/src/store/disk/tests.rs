@@ -212,7 +212,7 @@ fn compare(disk: &DiskStore, memory: &MemoryStore, given: &[Arc<Event>]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn it_answers_as_the_memory_store_does(

@@ -18,8 +18,8 @@ pub(super) fn read(layer: &SharedLayer) -> RwLockReadGuard<'_, Layer> {
     layer.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rows that are taken from a layer under one lock: a few at first, since most queries of many lists
-/// need few rows of each.
+/// Rows that are taken from a layer under one lock: a few at first, since most queries of many
+/// lists need few rows of each.
 const ROWS_FIRST: usize = 2;
 const ROWS_THEN: usize = 64;
 

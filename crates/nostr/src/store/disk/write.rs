@@ -100,8 +100,8 @@ impl Draft {
         Ok(Outcome::Stored(self.insert(event)))
     }
 
-    /// Whether an event is refused by what was stored before, except for a newer version or the event
-    /// itself.
+    /// Whether an event is refused by what was stored before, except for a newer version or the
+    /// event itself.
     pub(super) fn refuses(&self, event: &Event) -> Result<bool, StoreError> {
         if self.is_vanished(event)? || self.is_deleted(event, &Nip09)? {
             return Ok(true);
@@ -367,8 +367,8 @@ impl Draft {
         Ok(expired.len())
     }
 
-    /// Removes an event whose effect stays: that of a deletion on its targets, and that of a version
-    /// on older ones.
+    /// Removes an event whose effect stays: that of a deletion on its targets, and that of a
+    /// version on older ones.
     fn bury_and_remove(&mut self, seq: Seq, event: &Event) -> Result<(), StoreError> {
         self.bury_targets(event)?;
         self.bury_version(event)?;
