@@ -106,7 +106,7 @@ impl Exporter<'_> {
         Ok(exported)
     }
 
-    /// What an incomplete file has already; it is cut there.
+    /// Cuts an incomplete file after its last event. Returns how far it has come.
     fn continued(&self, file: &mut File) -> io::Result<Exported> {
         let length = file.metadata()?.len();
         let start = length.saturating_sub(TRAILER_BYTES_MAX);

@@ -163,12 +163,12 @@ struct Run<'s> {
 ///
 /// # Errors
 ///
-/// The file or the store fails. What was committed before stays.
+/// The file or the store fails. Earlier commits stay.
 pub(super) fn import(
     target: Target<'_>,
     source: Source,
     is_anew: bool,
-    rules: Rules,
+    rules: &Rules,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Tally> {
     let mut begun = Begun::default();
@@ -360,7 +360,7 @@ mod tests {
             Target::Store(&store),
             source,
             false,
-            rules(),
+            &rules(),
             &Interrupt::default(),
         );
         let tally = tally.expect("an import");
@@ -400,16 +400,16 @@ refused:
             lines: 1_000,
         };
         bookmark.set(&store, place).expect("a note");
-        let tally =
-            import(Target::Store(&store), source(), false, rules(), &interrupt).expect("an import");
+        let tally = import(Target::Store(&store), source(), false, &rules(), &interrupt)
+            .expect("an import");
         assert_eq!((tally.stored, tally.end.lines), (1_500, 2_500));
-        let tally =
-            import(Target::Store(&store), source(), false, rules(), &interrupt).expect("an import");
+        let tally = import(Target::Store(&store), source(), false, &rules(), &interrupt)
+            .expect("an import");
         assert_eq!((tally.stored, tally.duplicate), (1_000, 1_500));
         // Stopped before the first chunk, and told to begin anew.
         interrupt.come();
         let tally =
-            import(Target::Store(&store), source(), true, rules(), &interrupt).expect("an import");
+            import(Target::Store(&store), source(), true, &rules(), &interrupt).expect("an import");
         assert_eq!(tally.end, Place::default());
         assert_eq!(store.notes().expect("notes").len(), 1);
     }
@@ -427,7 +427,7 @@ refused:
             Target::Store(&store),
             source,
             false,
-            rules(),
+            &rules(),
             &Interrupt::default(),
         );
         let told = format!("{:#}", error.expect_err("it fails"));
@@ -439,7 +439,7 @@ refused:
             Target::Store(&store),
             source,
             false,
-            rules(),
+            &rules(),
             &Interrupt::default(),
         );
         assert_eq!(tally.expect("an import").stored, 500);

@@ -169,7 +169,7 @@ impl Import {
                 Target::Bulk(Box::new(loader.map_err(in_use)?))
             }
         };
-        let tally = import(target, source, self.anew, rules, &interrupt).with_context(named)?;
+        let tally = import(target, source, self.anew, &rules, &interrupt).with_context(named)?;
         write!(io::stdout(), "{}", tally.report())?;
         if interrupt.has_come() {
             match is_bulk {

@@ -77,8 +77,9 @@ mod tests {
         (1..=1_234).for_each(|line| refused.add(line, "frequent"));
         assert_eq!(refused.count(), 1_235);
         let report = refused.report();
-        let expected = "       1,234  frequent: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\n           1  \
-                        rare \\u{1b}[2J: line 7\n";
+        let expected = "       1,234  frequent: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …
+           1  rare \\u{1b}[2J: line 7
+";
         assert_eq!(report, expected);
     }
 

@@ -42,7 +42,7 @@ pub(super) enum Unfit {
 pub(super) struct Checked {
     /// Events, in order.
     pub(super) events: Vec<Arc<Event>>,
-    /// Numbers of lines, and why they are no events.
+    /// Numbers of lines, and why they become no events.
     pub(super) unfit: Vec<(u64, Unfit)>,
     /// The end of the last line.
     pub(super) end: Place,
@@ -78,7 +78,7 @@ impl Verified {
     /// A thread cannot be started.
     pub(super) fn start(
         lines: Lines<impl Read + Send + 'static>,
-        rules: Rules,
+        rules: &Rules,
         interrupt: &Interrupt,
     ) -> io::Result<Verified> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -304,7 +304,7 @@ mod tests {
         let length = text.len() as u64;
         let lines = Lines::new(io::Cursor::new(text), 1_000, Place::default());
         let mut verified =
-            Verified::start(lines, rules(true), &Interrupt::default()).expect("threads");
+            Verified::start(lines, &rules(true), &Interrupt::default()).expect("threads");
         let (mut unfit, mut events, mut end) = (Vec::new(), 0, Place::default());
         while let Some(chunk) = verified.next().expect("chunks") {
             assert!(chunk.end.offset > end.offset);
@@ -322,7 +322,7 @@ mod tests {
         let (input, _keeps_it_open) = std::io::pipe().expect("a pipe");
         let lines = Lines::new(input, 1_000, Place::default());
         let interrupt = Interrupt::default();
-        let mut verified = Verified::start(lines, rules(false), &interrupt).expect("threads");
+        let mut verified = Verified::start(lines, &rules(false), &interrupt).expect("threads");
         interrupt.come();
         assert!(verified.next().expect("no error").is_none());
         verified.end().expect("no error");

@@ -63,7 +63,7 @@ fn number_of(variable: &str) -> Option<u64> {
     )
 }
 
-/// What an event changes once it is stored.
+/// The effect of an event that is stored.
 enum Change {
     Note,
     Version { address: u64, number: u64 },

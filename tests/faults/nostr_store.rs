@@ -1,5 +1,5 @@
-//! A Nostr relay whose store has a failing disk, damaged files, or two owners; `files.rs` has the full
-//! disk.
+//! A Nostr relay whose store has a failing disk, damaged files, or two owners. The row about a full
+//! disk is in `files.rs`.
 
 use std::fs;
 use std::path::Path;

@@ -93,7 +93,7 @@ left out:
         let import = ["import", "exported.jsonl", "--store", store];
         let import: Vec<&str> = import.into_iter().chain(trusted).collect();
         bench.expect(&import, 0);
-        // What was deleted does not come in again.
+        // The deleted event does not come in again.
         let report = bench.expect(&["import", "events.jsonl", "--store", store], 0);
         assert!(
             report.contains("           1  not stored: deleted (NIP-09)\n"),
