@@ -9,9 +9,10 @@ use tungstenite::protocol::frame::coding::{Control, Data};
 
 use super::bits::Bits;
 use super::querying::{QueryOutcome, Querying};
-use super::script::{Answer, Script, Sending, Signed, append_text, id_part};
+use super::script::{Answer, Script, Sending, Signed, id_part};
 use super::stored::{self, Question};
 use super::sync::Syncing;
+use super::text::append_text;
 use crate::check::Counts;
 use crate::client::Client;
 use crate::control::Shared;

@@ -14,12 +14,14 @@ mod asking;
 mod bits;
 mod draw;
 mod listener;
+mod neg;
 mod queries;
 mod querying;
 mod script;
 mod stored;
 mod sync;
 mod tell;
+mod text;
 mod upload;
 
 pub(crate) use listener::{Listener, NostrOutcome};

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corecast_nostr::Filter;
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::bits::Bits;
 use super::draw::{Draws, Traits, Wish, in_parallel};
 use super::queries::Queries;
 use super::sync::{self, SPREAD_S, Syncs};
+use super::text::append_text;
 use crate::error::RunError;
 use crate::first_last::Ends;
 use crate::histogram;
@@ -487,23 +486,6 @@ pub(super) fn id_part(json: &[u8]) -> Option<[u8; ID_PART]> {
 
 /// The place of the id in canonical JSON.
 const ID_PLACE: std::ops::Range<usize> = 7..71;
-
-/// Appends a masked text frame (RFC 6455 §5.2) made of these parts.
-pub(super) fn append_text(out: &mut Vec<u8>, mask: [u8; 4], parts: &[&[u8]]) {
-    let header = FrameHeader {
-        opcode: OpCode::Data(Data::Text),
-        mask: Some(mask),
-        ..FrameHeader::default()
-    };
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    // Writing into a vector cannot fail.
-    let _ = header.format(bytes as u64, out);
-    let from = out.len();
-    parts.iter().for_each(|part| out.extend_from_slice(part));
-    for (at, byte) in out[from..].iter_mut().enumerate() {
-        *byte ^= mask[at % 4];
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::bits::Bits;
-use super::script::{Script, append_text};
+use super::script::Script;
+use super::text::append_text;
 
 /// The name of the query's subscription.
 pub(super) const NAME: &str = "stored";

@@ -11,8 +11,7 @@ use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 
 use super::draw::{Draws, in_parallel};
-use super::listener::{Listener, Turn, Verdict};
-use super::script::append_text;
+use super::text::append_text;
 use crate::error::RunError;
 use crate::plan::NostrSync;
 use crate::report::SyncFigures;
@@ -160,7 +159,7 @@ struct Progress {
 }
 
 /// The consequence of a message of the relay.
-enum Next {
+pub(super) enum Next {
     /// The answer, as a frame.
     Answer(Vec<u8>),
     /// It is over, with this frame as the last; whether the right differences were found.
@@ -170,13 +169,13 @@ enum Next {
 }
 
 /// The number of a synchronization, by its name.
-fn number_of(name: &str) -> Option<u32> {
+pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix(NAME)?.parse().ok()
 }
 
 impl Syncing {
     /// Handles a NEG-MSG.
-    fn take(&mut self, syncs: &Syncs, mask: [u8; 4], number: u32, hex: &Value) -> Next {
+    pub(super) fn take(&mut self, syncs: &Syncs, mask: [u8; 4], number: u32, hex: &Value) -> Next {
         let set = syncs.set(number);
         let progress = self.open.entry(number).or_insert_with(|| {
             self.figures.bytes_sent += set.first.len() as u64;
@@ -214,41 +213,6 @@ impl Syncing {
                 Next::Over(frame, found == set.differences)
             }
             Err(error) => Next::Wrong(error.to_string()),
-        }
-    }
-}
-
-impl Listener {
-    /// Handles a message of a synchronization.
-    pub(super) fn neg(&mut self, name: &str, hex: Option<&Value>, turn: &mut Turn<'_>) {
-        let (Some(syncs), Some(number), Some(hex)) = (&turn.script.syncs, number_of(name), hex)
-        else {
-            turn.client.receiver.foreign += 1;
-            return;
-        };
-        match self.syncing.take(syncs, turn.script.mask(), number, hex) {
-            Next::Answer(frame) => turn.said.replies.extend(frame),
-            Next::Over(frame, is_right) => {
-                turn.said.replies.extend(frame);
-                let verdict = if is_right {
-                    Verdict::Right
-                } else {
-                    Verdict::Wrong
-                };
-                self.settle(number, verdict, turn);
-            }
-            Next::Wrong(reason) => {
-                self.keep_text("NEG-MSG", &reason);
-                self.settle(number, Verdict::Wrong, turn);
-            }
-        }
-    }
-
-    /// Handles a NEG-ERR.
-    pub(super) fn neg_refused(&mut self, name: &str, reason: &str, turn: &mut Turn<'_>) {
-        match number_of(name).filter(|_| turn.script.syncs.is_some()) {
-            Some(number) => self.settle(number, Verdict::Refused(reason), turn),
-            None => turn.client.receiver.foreign += 1,
         }
     }
 }

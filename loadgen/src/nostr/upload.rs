@@ -8,7 +8,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
 use tungstenite::protocol::frame::coding::{Control, Data};
 
-use super::script::append_text;
+use super::text::append_text;
 use crate::client::{Client, Phase};
 use crate::control::Shared;
 use crate::error::RunError;
