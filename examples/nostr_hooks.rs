@@ -1,8 +1,8 @@
 //! Each hook of a Nostr relay once.
 //!
 //! `cargo run --example nostr_hooks`, then use `ws://127.0.0.1:8080/` in any Nostr client. It is
-//! the relay of a club: whoever has proven a key (NIP-42) is a member. The end of standard input ends
-//! the program.
+//! the relay of a club: whoever has proven a key (NIP-42) is a member. The end of standard input
+//! ends the program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! available in the configuration, too (`nostr.policies`). [`sane_defaults`] is a choice for a
 //! public relay.
 //!
-//! Not all that khatru needs a policy for needs one here: `nostr.auth.private_kinds` decides who may
-//! read direct messages, and a filter with `search` is refused by a relay that cannot search.
+//! Not all that khatru needs a policy for needs one here: `nostr.auth.private_kinds` decides who
+//! may read direct messages, and a filter with `search` is refused by a relay that cannot search.
 
 mod events;
 mod filters;
