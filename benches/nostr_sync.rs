@@ -1,5 +1,5 @@
-//! The cost of a synchronization (NIP-77) of many events with few differences: processor time of the
-//! relay, by a client over a real socket, and of the answers alone beside the reference's own
+//! The cost of a synchronization (NIP-77) of many events with few differences: processor time of
+//! the relay, by a client over a real socket, and of the answers alone beside the reference's own
 //! storage.
 //!
 //! `cargo bench --bench nostr_sync -- 1000000 1000`: the number of events and of differences.

@@ -101,7 +101,7 @@ fn the_example_is_the_default_of_the_kind_and_names_every_key() {
             .try_fold(example, |node, part| node.get(part));
         assert!(node.is_some(), "{path} is not in the example");
     }
-    assert_eq!(keys.len(), 36);
+    assert_eq!(keys.len(), 37);
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn two_relays_do_not_share_a_store() {
     assert_eq!(found.len(), 1, "{found:?}");
     let due = "two relays cannot share a store; give each a folder of its own";
     assert!(found[0].contains(due), "{found:?}");
-    assert!(found[0].contains("endpoints.two.nostr.store"), "{found:?}");
+    assert!(found[0].contains("endpoints.one.nostr.store"), "{found:?}");
     let found = problems(&both("''", "more"));
     assert!(found[0].contains("is not a path"), "{found:?}");
 }

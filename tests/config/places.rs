@@ -28,7 +28,7 @@ const OF_DOORS: [&str; 4] = ["auth.", "origins.", "cors.", "networks."];
 
 /// `echo` is an option of three kinds, `kind` has no field of its own, and the names of the others
 /// are names of other fields too, or of none that Rust allows.
-const SPECIAL: [&str; 8] = [
+const SPECIAL: [&str; 9] = [
     "kind",
     "path",
     "echo",
@@ -37,6 +37,7 @@ const SPECIAL: [&str; 8] = [
     "nostr.info.self",
     "nostr.info.name",
     "nostr.events.kinds",
+    "nostr.sync.events",
 ];
 
 /// The lines of code of the configuration and of the engine's settings.

@@ -81,7 +81,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// What a step is done with.
+/// The means for a step.
 pub(super) struct Means<'c> {
     pub(super) store: &'c dyn Store,
     pub(super) stats: &'c NostrStats,
