@@ -186,6 +186,7 @@ fn every_option_is_named_by_some_test() {
         include_str!("deliveries.rs"),
         include_str!("loads.rs"),
         include_str!("nostr.rs"),
+        include_str!("nostr_queries.rs"),
         include_str!("outputs.rs"),
         include_str!("own.rs"),
         include_str!("series.rs"),
@@ -200,7 +201,7 @@ fn every_option_is_named_by_some_test() {
             .trim_start_matches("-h, ")
             .trim_start_matches("-V, ");
         line.starts_with("--")
-            .then(|| line.split([' ', '=']).next().unwrap_or(line))
+            .then(|| line.split([' ', '=', ',']).next().unwrap_or(line))
     });
     let missing: Vec<_> = options
         .filter(|option| !["--help", "--version"].contains(option) && !tests.contains(*option))
