@@ -181,7 +181,7 @@ test('who opens the address is told what it is, on any screen', async () => {
     const page = await openPage(context, relay.nostr.replace('ws:', 'http:'));
     await page.getByRole('heading', { name: NAME }).waitFor();
     assert.equal(await page.title(), NAME);
-    await page.getByText('NIPs: 01, 11, 40, 42, 45, 59, 67, 70, 77').waitFor();
+    await page.getByText('NIPs: 01, 09, 11, 40, 42, 45, 59, 62, 67, 70, 77').waitFor();
     await picture(page, `nostr-${name}`);
     await assertUsable(page, []);
     await finish(page);

@@ -1,7 +1,7 @@
 //! Ready-made hooks, those of [khatru](https://khatru.nostr.technology)'s `policies` by the same
 //! names and with the same meaning.
 //!
-//! They are added to a [`HookList`](super::HookList); the first one that refuses decides. Most are
+//! They are added to a [`HookList`]; the first one that refuses decides. Most are
 //! available in the configuration, too (`nostr.policies`). [`sane_defaults`] is a choice for a
 //! public relay.
 //!
