@@ -142,7 +142,10 @@ impl Publisher {
         self.in_flight.clear();
         self.fresh.clear();
         self.gone_before = self.gone.len();
-        let mut socket = connect(address);
+        // The others may have had enough acknowledged before it is connected.
+        let Some(mut socket) = connected(address) else {
+            return;
+        };
         loop {
             while self.in_flight.len() < self.window {
                 let (event, change) = self.next();
@@ -210,11 +213,16 @@ impl Publisher {
 }
 
 fn connect(address: SocketAddr) -> WebSocket<TcpStream> {
-    let stream = TcpStream::connect(address).expect("a connection");
+    connected(address).expect("a WebSocket")
+}
+
+/// `None`: the relay is gone.
+fn connected(address: SocketAddr) -> Option<WebSocket<TcpStream>> {
+    let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
     let url = format!("ws://{address}/nostr");
-    tungstenite::client(url, stream).expect("a WebSocket").0
+    Some(tungstenite::client(url, stream).ok()?.0)
 }
 
 /// A client that queries.
