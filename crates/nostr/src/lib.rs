@@ -1,6 +1,7 @@
-//! The Nostr protocol for a relay, without sockets or threads: events and their signatures
-//! (NIP-01), filters, messages, authentication (NIP-42, NIP-98), management (NIP-86), visibility,
-//! stores, and the index of live subscriptions. Time is an argument everywhere.
+//! The Nostr protocol for a relay, without sockets: events and their signatures (NIP-01), filters,
+//! messages, authentication (NIP-42, NIP-98), management (NIP-86), visibility, the index of live
+//! subscriptions, and stores in memory and on disk; only the latter has files and a thread. Time
+//! is an argument everywhere.
 //!
 //! A message from a client is parsed by [`ClientMessage`]. An event goes through [`ParsedEvent`],
 //! whose checks come cheapest first, and becomes an [`Event`] once its signature holds. [`Event`]s
