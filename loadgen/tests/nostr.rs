@@ -6,7 +6,7 @@ use corecast::relay::nostr::{self, Nostr, NostrSettings};
 use corecast_nostr::{Event, Filter, ParsedEvent, reply};
 use serde_json::{Value, json};
 
-use corecast_test::generator::{self, number, report, run};
+use corecast_test::generator::{self, count, error, errors, number, report, run};
 use corecast_test::stand_in::{Hub, Message, StandIn, frame};
 use tungstenite::protocol::frame::coding::Data;
 
@@ -41,24 +41,6 @@ fn relay(change: impl FnOnce(&mut NostrSettings)) -> (Engine, String) {
     let engine = builder.start().expect("an engine on a free port");
     let url = format!("ws://{}", engine.addresses()[0]);
     (engine, url)
-}
-
-fn count(report: &Value, path: &str) -> u64 {
-    number(report, path) as u64
-}
-
-/// The errors that a report lists, by name.
-fn errors(report: &Value) -> Vec<(String, u64)> {
-    let all = report["errors"].as_array().expect("a list").iter();
-    all.map(|one| {
-        let name = one["error"].as_str().expect("a name").to_owned();
-        (name, count(one, "/count"))
-    })
-    .collect()
-}
-
-fn error(name: &str, count: u64) -> Vec<(String, u64)> {
-    vec![(name.to_owned(), count)]
 }
 
 #[test]

@@ -7,31 +7,13 @@ use corecast_nostr::{Event, Filter, ParsedEvent, reply};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use corecast_test::generator::{number, report, run};
+use corecast_test::generator::{count, error, errors, number, report, run};
 use corecast_test::stand_in::{Hub, Message, StandIn, frame};
 use tungstenite::protocol::frame::coding::Data;
 
 /// 50 queries for the newest 10 of 300 events.
 const QUERIES: &str = "--scenario nostr-query --clients 4 --rate 100 --duration 500ms --warmup 0 \
                        --keys 5 --authors 2 --events 300 --rows 10 --seed 3";
-
-fn count(report: &Value, path: &str) -> u64 {
-    number(report, path) as u64
-}
-
-/// The errors that a report lists, by name.
-fn errors(report: &Value) -> Vec<(String, u64)> {
-    let all = report["errors"].as_array().expect("a list").iter();
-    all.map(|one| {
-        let name = one["error"].as_str().expect("a name").to_owned();
-        (name, count(one, "/count"))
-    })
-    .collect()
-}
-
-fn error(name: &str, count: u64) -> Vec<(String, u64)> {
-    vec![(name.to_owned(), count)]
-}
 
 // ---- the relay of this workspace ----
 

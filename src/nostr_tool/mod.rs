@@ -292,7 +292,7 @@ fn open(found: &Found, may_be_new: bool) -> anyhow::Result<DiskStore> {
     let folder = &found.folder;
     anyhow::ensure!(
         may_be_new || folder.exists(),
-        "{}: there is no such folder",
+        "{}: this folder does not exist",
         folder.display()
     );
     DiskStore::open(folder, &DiskOptions::default()).map_err(in_use)

@@ -62,7 +62,7 @@ impl Store for Gated {
 
     fn since(&self, after: Seq, _rows: usize) -> Result<(Vec<(Seq, Arc<Event>)>, Seq), StoreError> {
         self.pass();
-        // As many as the engine asks for: fewer would mean that there are no more.
+        // As many as the engine asks for: fewer would mean that these were the last.
         self.store.since(after, 64)
     }
 

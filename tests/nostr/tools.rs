@@ -206,10 +206,16 @@ fn a_store_that_is_not_there_is_not_made() {
     let bench = Bench::new();
     for command in ["stats", "check"] {
         let told = bench.expect_failure(&[command, "--store", "nowhere"]);
-        assert!(told.contains("nowhere: there is no such folder"), "{told}");
+        assert!(
+            told.contains("nowhere: this folder does not exist"),
+            "{told}"
+        );
     }
     let told = bench.expect_failure(&["export", "-", "--store", "nowhere"]);
-    assert!(told.contains("nowhere: there is no such folder"), "{told}");
+    assert!(
+        told.contains("nowhere: this folder does not exist"),
+        "{told}"
+    );
     let told = bench.expect_failure(&["import", "no.jsonl", "--store", "nowhere"]);
     assert!(told.contains("no.jsonl: No such file"), "{told}");
     assert!(!bench.0.path().join("nowhere").exists());

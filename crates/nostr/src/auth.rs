@@ -72,7 +72,7 @@ impl RelayUrls {
         self.urls.is_empty()
     }
 
-    /// The canonical one; empty if there is none.
+    /// The canonical one; empty without any.
     pub(crate) fn canonical(&self) -> &str {
         self.urls.first().map_or("", String::as_str)
     }

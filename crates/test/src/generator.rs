@@ -296,3 +296,23 @@ pub fn list<'a>(report: &'a Value, path: &str) -> &'a [Value] {
     let found = report.pointer(path).and_then(Value::as_array);
     found.unwrap_or_else(|| panic!("no list at {path} in {report:#}"))
 }
+
+/// A count of a report, by its JSON pointer.
+pub fn count(report: &Value, path: &str) -> u64 {
+    number(report, path) as u64
+}
+
+/// The errors that a report lists, by name.
+pub fn errors(report: &Value) -> Vec<(String, u64)> {
+    let all = report["errors"].as_array().expect("a list").iter();
+    all.map(|one| {
+        let name = one["error"].as_str().expect("a name").to_owned();
+        (name, count(one, "/count"))
+    })
+    .collect()
+}
+
+/// The same list with one error.
+pub fn error(name: &str, count: u64) -> Vec<(String, u64)> {
+    vec![(name.to_owned(), count)]
+}

@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "nip09/event",
         TOP,
-        "an event that its author deletes by id is no longer served",
+        "an event is not served after its author has deleted it by id",
         event,
     ),
     rule(

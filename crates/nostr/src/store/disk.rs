@@ -180,7 +180,7 @@ impl Shared {
         let last = log::replay(folder, &store, done, |number, payload| {
             let changes = change::decode(payload).ok_or_else(|| LogError::Damaged {
                 path: folder.to_owned(),
-                what: format!("batch {number} of the log is none"),
+                what: format!("batch {number} of the log cannot be read"),
             })?;
             batches.extend(changes);
             Ok(())

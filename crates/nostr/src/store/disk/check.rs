@@ -51,7 +51,7 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// The store cannot be read, or there is no space for sorting.
+    /// The store cannot be read, or the disk lacks space for sorting.
     pub fn check(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
         self.checkpoint()?;
         let view = self.shared.view()?;

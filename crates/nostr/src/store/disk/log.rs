@@ -116,7 +116,7 @@ impl Log {
     }
 }
 
-/// Prepares the file that is used next, if there is none.
+/// Prepares the file that is used next, unless it exists.
 pub(super) fn prepare(folder: &Path, file_bytes: u64) -> Result<(), io::Error> {
     let spare = folder.join(SPARE);
     if spare.exists() {
@@ -186,7 +186,7 @@ pub(super) fn replay<E: From<LogError>>(
             what: what.to_owned(),
         };
         if bytes.get(..FILE_HEADER as usize) != Some(&file_header(store, *first)[..]) {
-            return Err(damaged("this is no log of this store").into());
+            return Err(damaged("this is not a log of this store").into());
         }
         if *first > last + 1 {
             return Err(damaged("the log before this file is missing").into());
