@@ -91,8 +91,7 @@ impl Inner {
         json: &str,
         effects: &mut Effects,
     ) -> Result<UnverifiedEvent, Refused> {
-        let shared = Arc::clone(&self.shared);
-        let settings = &shared.settings;
+        let settings = &self.shared.settings;
         if json.len() > settings.events.bytes {
             return Err(EventError::TooLarge(settings.events.bytes).into());
         }
